@@ -1,0 +1,190 @@
+"""Training batches from shards, in an order that is a pure function of seed and step.
+
+The epochs' orders follow each other in one endless sequence; batch t is samples [tB, (t + 1)B) of it. Ranks take
+slices of a batch and worker processes take whole batches, so that their number changes nothing, and a resumed run
+starts at any batch.
+"""
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the package index at import otherwise
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+import webdataset as wds
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+SHUFFLE_BUFFER = 2000
+"""Encoded samples that the shuffle of an epoch holds at a time."""
+IMAGE_SUFFIXES = ("png", "jpg")
+
+
+class Sample(NamedTuple):
+    """One decoded sample of a shard."""
+
+    key: str
+    image: NDArray[np.uint8]
+    """(H, W, 3), RGB."""
+    labels: NDArray[np.int64] | None
+    """(H, W), class ids; None where the dataset has no label maps."""
+    edges: NDArray[np.uint8] | None
+    """(H, W), 1 on the borders of instances."""
+
+
+class Batch(NamedTuple):
+    """One training batch of crops."""
+
+    keys: list[str]
+    images: Tensor
+    """(N, 3, h, w) float32 in [-1, 1]."""
+    labels: Tensor | None
+    """(N, h, w) int64."""
+    edges: Tensor | None
+    """(N, 1, h, w) float32, 0 or 1."""
+
+
+class Loader(NamedTuple):
+    """What decides the batches."""
+
+    shards: Path
+    split: str
+    batch: int
+    """Samples of the whole batch, over all ranks."""
+    crop: int
+    """Side of the square crops, pixels; smaller images are reflected up to it."""
+    seed: int
+
+    def batches(self, start: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> Iterator[Batch]:
+        """Endless batches from number `start` on: this rank's slice of each, in order.
+
+        Raises ValueError when the batch does not divide among the ranks or the split is empty.
+        """
+        if self.batch % ranks:
+            raise ValueError(f"a batch of {self.batch} does not divide among {ranks} ranks")
+        dataset = _Batches(self, start, rank, ranks)
+        return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
+
+
+class _Batches(IterableDataset[Batch]):
+    def __init__(self, loader: Loader, start: int, rank: int, ranks: int) -> None:
+        self.loader, self.start, self.rank, self.ranks = loader, start, rank, ranks
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        share = self.loader.batch // self.ranks
+        for index, members in enumerate(_members(self.loader, self.start)):
+            if index % count == number:
+                mine = members[self.rank * share : (self.rank + 1) * share]
+                yield _collate([_augmented(self.loader, epoch, decode(raw)) for epoch, raw in mine])
+
+
+def _members(loader: Loader, start: int) -> Iterator[list[tuple[int, dict[str, bytes]]]]:
+    """(epoch, encoded sample) of each batch from number `start` on."""
+    size = split_size(loader.shards, loader.split)
+    if size == 0:
+        raise ValueError(f"{loader.shards} has no samples in split {loader.split}")
+    first, skip = divmod(start * loader.batch, size)
+    endless = ((epoch, raw) for epoch in itertools.count(first) for raw in encoded_samples(loader, epoch))
+    stream = itertools.islice(endless, skip, None)
+    while True:
+        yield list(itertools.islice(stream, loader.batch))
+
+
+def split_size(shards: Path, split: str) -> int:
+    """Samples of a split, from the manifest of its shards."""
+    splits = json.loads((shards / "manifest.json").read_text())["splits"]
+    return int(splits[split]["samples"]) if split in splits else 0
+
+
+def encoded_samples(loader: Loader, epoch: int) -> Iterator[dict[str, bytes]]:
+    """The split's samples as their tars hold them, in the order of an epoch: shards shuffled, then samples."""
+    seed = derived_seed(loader.seed, "order", epoch)
+    return iter(
+        wds.DataPipeline(
+            wds.SimpleShardList(shard_paths(loader.shards, loader.split)),
+            wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, seed=seed),
+            wds.tarfile_to_samples(),
+            wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, seed=seed),
+        )
+    )
+
+
+def stored_samples(shards: Path, split: str) -> Iterator[Sample]:
+    """Every sample of a split, decoded, in the order of the tars."""
+    pipeline = wds.DataPipeline(wds.SimpleShardList(shard_paths(shards, split)), wds.tarfile_to_samples())
+    return (decode(raw) for raw in pipeline)
+
+
+def shard_paths(shards: Path, split: str) -> list[str]:
+    """The tars of a split, sorted, from the manifest."""
+    splits = json.loads((shards / "manifest.json").read_text())["splits"]
+    names = [shard["name"] for shard in splits.get(split, {"shards": []})["shards"]]
+    return [str(shards / name) for name in sorted(names)]
+
+
+def decode(raw: dict[str, bytes]) -> Sample:
+    """An encoded sample as arrays. Decoders are named one by one, since generic ones unpickle."""
+    suffix = next(suffix for suffix in IMAGE_SUFFIXES if suffix in raw)
+    labels, edges = raw.get("labels.png"), raw.get("edges.png")
+    return Sample(
+        str(raw["__key__"]),
+        np.asarray(Image.open(io.BytesIO(raw[suffix])).convert("RGB")),
+        None if labels is None else np.asarray(Image.open(io.BytesIO(labels))).astype(np.int64),
+        None if edges is None else (np.asarray(Image.open(io.BytesIO(edges))) > 0).astype(np.uint8),
+    )
+
+
+def derived_seed(*parts: object) -> int:
+    """A seed that is a pure function of its parts, 32 bits."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")
+
+
+def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
+    """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
+    transform = _transform(loader.crop)
+    transform.set_random_seed(derived_seed(loader.seed, "augmentation", epoch, sample.key))
+    maps = [m for m in (sample.labels, sample.edges) if m is not None]
+    result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
+    cropped = iter(result["masks"])
+    return Sample(
+        sample.key,
+        result["image"],
+        None if sample.labels is None else next(cropped).astype(np.int64),
+        None if sample.edges is None else next(cropped).astype(np.uint8),
+    )
+
+
+@functools.lru_cache
+def _transform(crop: int) -> A.Compose:
+    pad = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_REFLECT_101)
+    return A.Compose([pad, A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5)])
+
+
+def _collate(samples: list[Sample]) -> Batch:
+    labels = [sample.labels for sample in samples if sample.labels is not None]
+    edges = [sample.edges for sample in samples if sample.edges is not None]
+    return Batch(
+        [sample.key for sample in samples],
+        images_to_tensor([sample.image for sample in samples]),
+        torch.from_numpy(np.stack(labels)) if len(labels) == len(samples) else None,
+        torch.from_numpy(np.stack(edges)).unsqueeze(1).float() if len(edges) == len(samples) else None,
+    )
+
+
+def images_to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
+    """RGB images of one size, (H, W, 3) uint8, as (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1

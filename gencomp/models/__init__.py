@@ -1,0 +1,1 @@
+"""The networks of the paper and the package that holds a trained one."""

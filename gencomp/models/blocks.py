@@ -1,0 +1,56 @@
+"""The blocks of the paper's notation: c7s1-k, dk, Rk and uk, after Johnson et al. and pix2pixHD.
+
+Each is a convolution with reflection padding, then instance normalisation and ReLU.
+"""
+
+from torch import Tensor, nn
+
+
+def c7s1(inputs: int, k: int) -> nn.Sequential:
+    """`c7s1-k`: 7x7, stride 1, k filters. (N, inputs, H, W) -> (N, k, H, W); H, W > 3."""
+    return _normalised(_convolution(inputs, k, 7))
+
+
+def c3s1(inputs: int, k: int) -> nn.Sequential:
+    """`c3s1-k`: 3x3, stride 1, k filters. (N, inputs, H, W) -> (N, k, H, W); H, W > 1."""
+    return _normalised(_convolution(inputs, k, 3))
+
+
+def d(inputs: int, k: int) -> nn.Sequential:
+    """`dk`: 3x3, stride 2, k filters. (N, inputs, H, W) -> (N, k, H/2, W/2)."""
+    return _normalised(_convolution(inputs, k, 3, stride=2))
+
+
+def u(inputs: int, k: int) -> nn.Sequential:
+    """`uk`: 3x3, fractionally strided by 1/2, k filters. (N, inputs, H, W) -> (N, k, 2H, 2W)."""
+    return _normalised(nn.ConvTranspose2d(inputs, k, 3, stride=2, padding=1, output_padding=1))
+
+
+def linear(inputs: int, k: int, size: int) -> nn.Conv2d:
+    """A size x size convolution without normalisation or activation, for the ends of the networks.
+
+    The bottleneck must be linear: behind a ReLU the negative centers would never be used.
+    """
+    return _convolution(inputs, k, size)
+
+
+class R(nn.Module):
+    """`Rk`: residual block of two 3x3 convolutions with k filters. (N, k, H, W) -> (N, k, H, W)."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*c3s1(k, k), _convolution(k, k, 3), nn.InstanceNorm2d(k))
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.inner(x)
+        return x + residual
+
+
+def _normalised(convolution: nn.Module) -> nn.Sequential:
+    filters = convolution.out_channels
+    assert isinstance(filters, int)
+    return nn.Sequential(convolution, nn.InstanceNorm2d(filters), nn.ReLU(inplace=True))
+
+
+def _convolution(inputs: int, k: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, k, size, stride=stride, padding=size // 2, padding_mode="reflect")

@@ -1,0 +1,67 @@
+"""What every test runs under: no telemetry, polite threads, and small real shards to train on."""
+
+import os
+
+# Before torch is imported: waiting threads must not spin on a machine that others use too.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def _photographs() -> dict[str, NDArray[np.uint8]]:
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    return {name: np.asarray(Image.fromarray(getattr(data, name)()[..., :3]).resize((96, 80))) for name in names}
+
+
+def _png(array: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture(scope="session")
+def photo_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of four photographs, 96 x 80, in two training tars, and the first of them again as `val`.
+
+    Label maps say how bright a pixel is in four steps, edges where that changes along a row.
+    """
+    folder = tmp_path_factory.mktemp("shards")
+    samples = sorted(_photographs().items())
+    tars = {"train-000000.tar": samples[:2], "train-000001.tar": samples[2:], "val-000000.tar": samples[:1]}
+    for name, members in tars.items():
+        with tarfile.open(folder / name, "w") as tar:
+            for key, image in members:
+                labels = (image.mean(-1) // 64).astype(np.uint8)
+                edges = np.diff(labels, axis=1, prepend=labels[:, :1]) != 0
+                _add(tar, f"{key}.png", _png(image))
+                _add(tar, f"{key}.labels.png", _png(labels))
+                _add(tar, f"{key}.edges.png", _png(edges.astype(np.uint8) * 255))
+                _add(tar, f"{key}.json", json.dumps({"key": key}).encode())
+    splits = {
+        split: {
+            "samples": sum(len(members) for name, members in tars.items() if name.startswith(split)),
+            "shards": [{"name": name, "samples": len(m)} for name, m in tars.items() if name.startswith(split)],
+        }
+        for split in ("train", "val")
+    }
+    (folder / "manifest.json").write_text(json.dumps({"dataset": "photographs", "splits": splits}))
+    return folder
