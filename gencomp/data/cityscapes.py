@@ -1,0 +1,111 @@
+"""Cityscapes: the two archives or their unpacked folders, joined by name."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gencomp.data.archive import ZipReader, write_zip
+from gencomp.data.dataset import CityscapesSource, Split
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.request import Request, file_stamp
+
+IMAGES = "leftImg8bit_trainvaltest.zip"
+ANNOTATIONS = "gtFine_trainvaltest.zip"
+
+_NAME = re.compile(
+    r"(?:.*/)?(?:leftImg8bit|gtFine)/(?P<split>train|val|test)/[^/]+/(?P<key>[A-Za-z0-9-]+_\d{6}_\d{6})_"
+    r"(?P<kind>leftImg8bit|gtFine_labelIds|gtFine_instanceIds)\.png"
+)
+
+
+class View(NamedTuple):
+    """One file of the set."""
+
+    split: Split
+    key: str
+    kind: str
+
+
+class Cityscapes:
+    """The archives, or the folders that they unpack to, as a source."""
+
+    def __init__(self, source: CityscapesSource, fetcher: Fetcher, scratch: Path, license: str) -> None:
+        self._root = source.root.rstrip("/")
+        self._fetcher = fetcher
+        self._scratch = scratch
+        self._license = license
+        path = local_path(source.root)
+        self._tree = path if path and (path / "leftImg8bit").is_dir() else None
+        self._zip: ZipReader | None = None
+
+    def requests(self) -> list[Request]:
+        """Every image, and every annotated one whose image is missing."""
+        images = self._views("leftImg8bit", IMAGES)
+        annotated = self._views("gtFine", ANNOTATIONS)
+        places = {(view.split, view.key): name for view, name in images.items() if view.kind == "leftImg8bit"}
+        for view in annotated:
+            places.setdefault((view.split, view.key), "")
+        return [
+            Request(id=key, key=key, split=split, place=name, license=self._license)
+            for (split, key), name in places.items()
+        ]
+
+    def read(self, request: Request, limit: int) -> bytes:
+        """The PNG of an image."""
+        if not request.place:
+            raise Rejected("missing")
+        if self._tree:
+            return self._fetcher.read(str(self._tree / request.place), limit)
+        if self._zip is None:
+            self._zip = ZipReader(self._archive(IMAGES))
+        try:
+            data = self._zip.read(request.place)
+        except DataError as error:
+            raise Rejected("corrupt", str(error)) from None
+        if len(data) > limit:
+            raise Rejected("too-large", f"{len(data)} bytes")
+        return data
+
+    def stamp(self, request: Request) -> str:
+        """Size and time of the file or archive that holds the image."""
+        return file_stamp(self._tree / request.place if self._tree else self._archive(IMAGES))
+
+    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+        """`gtFine_trainvaltest.zip`: the set's own, or one made of the unpacked label and instance maps."""
+        if not self._tree:
+            return self._fetcher.required(str(self._archive(ANNOTATIONS)), folder / ANNOTATIONS)
+        tree = self._tree
+        kept = {request.key for request in requests}
+        views = self._views("gtFine", ANNOTATIONS)
+        names = sorted(name for view, name in views.items() if view.key in kept)
+        write_zip(folder / ANNOTATIONS, ((name, (tree / name).read_bytes()) for name in names))
+
+    def _views(self, folder: str, archive: str) -> dict[View, str]:
+        if self._tree:
+            found = (self._tree / folder).rglob("*.png")
+            return dict(views(sorted(path.relative_to(self._tree).as_posix() for path in found)))
+        with ZipReader(self._archive(archive)) as reader:
+            return dict(views(reader.names))
+
+    def _archive(self, name: str) -> Path:
+        """An archive as a local file; a remote one is fetched once per scratch folder."""
+        path = self._fetcher.local(f"{self._root}/{name}", self._scratch / name)
+        if not path.exists():
+            raise DataError(f"{self._root}: neither {name} nor an unpacked leftImg8bit/ folder is there")
+        return path
+
+
+def views(names: Iterable[str]) -> Iterator[tuple[View, str]]:
+    """The images, label maps and instance maps among the names of an archive or folder."""
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match:
+            yield View(_split(match["split"]), match["key"], match["kind"]), name
+
+
+def _split(name: str) -> Split:
+    if name == "train":
+        return "train"
+    return "val" if name == "val" else "test"

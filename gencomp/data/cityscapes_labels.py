@@ -1,0 +1,58 @@
+"""Cityscapes: label ids become train ids, instance ids become instances."""
+
+from pathlib import Path
+
+import numpy as np
+from cityscapesscripts.helpers.labels import labels
+
+from gencomp.data.archive import ZipReader
+from gencomp.data.cityscapes import ANNOTATIONS, View, views
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
+from gencomp.data.photograph import decode
+
+VOID = 255
+"""Train id of pixels that belong to no class."""
+
+
+class CityscapesLabels:
+    """Label maps in train ids (0..18, 255 void), instances by the set's instance ids."""
+
+    def __init__(self, annotations: Path) -> None:
+        self._zip = ZipReader(annotations / ANNOTATIONS)
+        self._names = dict(views(self._zip.names))
+        self._train_ids = np.full(256, VOID, np.uint8)
+        for label in labels:
+            if label.id >= 0 and 0 <= label.trainId < VOID:
+                self._train_ids[label.id] = label.trainId
+        classes = {label.trainId: label for label in labels if 0 <= label.trainId < VOID}
+        self.table = ClassTable(
+            classes=[LabelClass(id=id, name=classes[id].name, color=classes[id].color) for id in sorted(classes)],
+            ignore=VOID,
+        )
+        self._known = {label.id for label in labels}
+
+    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+        """The maps of an image. Raises Rejected: `labels-corrupt`, `labels-size`, `labels-value`."""
+        ids = self._pixels(sidecar, "gtFine_labelIds")
+        instances = self._pixels(sidecar, "gtFine_instanceIds")
+        if ids is None or instances is None:
+            return None
+        unknown = set(np.unique(ids).tolist()) - self._known
+        if unknown:
+            raise Rejected("labels-value", f"ids {sorted(unknown)}")
+        objects = np.unique(instances[instances >= 1000]).size
+        return LabelMap(self._train_ids[ids], instances, objects, 0)
+
+    def _pixels(self, sidecar: RawSidecar, kind: str) -> np.ndarray | None:
+        name = self._names.get(View(sidecar.split, sidecar.key, kind))
+        if name is None:
+            return None
+        try:
+            pixels = np.asarray(decode(self._zip.read(name), MAP_PIXELS))
+        except (DataError, Rejected) as error:
+            raise Rejected("labels-corrupt", str(error)) from None
+        if pixels.shape != (sidecar.height, sidecar.width):
+            raise Rejected("labels-size", f"{pixels.shape}")
+        return pixels.astype(np.int32)

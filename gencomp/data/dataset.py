@@ -1,0 +1,145 @@
+"""What a dataset is: where its images come from, which of them are kept and how, and how shards are cut."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Factor = Annotated[float, msgspec.Meta(ge=1)]
+
+
+class SampleSource(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="sample"
+):
+    """The embedded sample, laid out as one of the real sets and read by that set's code."""
+
+    layout: Literal["openimages", "cityscapes"]
+    """`openimages`: photographs with object masks; `cityscapes`: generated street scenes with label maps."""
+
+
+class MaskSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the object masks of Open Images are; `{split}` and `{digit}` in a URL are filled in."""
+
+    tables: str
+    """URL of each split's mask table, with `{split}` (train, validation, test)."""
+    archives: str
+    """URL of each mask archive, with `{split}` and `{digit}` (first hexadecimal digit of the image id)."""
+    classes: str
+    """URL of the class list: LabelName and DisplayName per line, header optional."""
+
+
+class OpenImagesSource(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
+):
+    """The Open Images bucket, or any bucket or folder laid out like it. A URL may also be a local path."""
+
+    image_lists: tuple[str, ...]
+    """URLs of the image lists (CSV): ImageID and Subset, and where known Author, License, Title, Rotation."""
+    images: str
+    """URL of an image, with `{split}` (train, validation, test) and `{id}`."""
+    checksums: bool
+    """Whether OriginalSize and OriginalMD5 describe the fetched file; the public bucket holds reduced copies: false."""
+    masks: MaskSource | None = None
+    """The object masks; none: no label maps."""
+
+
+class CityscapesSource(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="cityscapes"
+):
+    """The Cityscapes archives, or the folders that they unpack to."""
+
+    root: str
+    """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked."""
+
+
+class FolderSource(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="folder"
+):
+    """A folder of photographs, read with its subfolders; `train/`, `val/` and `test/` at its top are splits."""
+
+    root: str
+    """Local path of the folder."""
+    validation_share: Share
+    """Share of the images held out as split `val`, chosen by name; unused where the folder has split subfolders."""
+    labels: str | None = None
+    """Local path of a parallel folder of label maps, `<name>.png`; none: they lie beside, as `<name>.labels.png`."""
+    classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=255)] = ()
+    """Names of the label ids 0, 1, ...; 255 in a label map means unlabelled. Empty: no label maps."""
+
+
+Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource
+
+
+class PaperSelection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="paper"
+):
+    """The paper's set: reduced by bicubic interpolation, JPEG, colour photographs only."""
+
+    longer_side: Count
+    """Longer side after reduction, pixels."""
+    minimum_downscale: Factor
+    """An image reduced by less than this factor is dropped as too small."""
+    minimum_side: Count
+    """An image whose shorter side is below this after reduction is dropped as too small, pixels."""
+    jpeg_quality: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    """JPEG quality."""
+    maximum_saturation: Share
+    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
+    maximum_brightness: Share
+    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
+
+
+class CleanSelection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="clean"
+):
+    """The set without the paper's JPEG and scale signature: Lanczos, a random factor per image, PNG."""
+
+    seed: int
+    """Seed of the factors; an image's factor depends on it and the image's key alone."""
+    shorter_side: Count
+    """Least shorter side after reduction, pixels; the strongest reduction reaches it."""
+    minimum_downscale: Factor
+    """The weakest reduction; an image that cannot be reduced by it is dropped as too small."""
+    maximum_saturation: Share
+    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
+    maximum_brightness: Share
+    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
+
+
+class PlainSelection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="none"
+):
+    """Every 8-bit image is kept: original bytes where they can be; PNG where size, orientation or mode must change."""
+
+    minimum_side: Count
+    """An image whose shorter side is below this is dropped as too small, pixels."""
+    longer_side: Count | None = None
+    """An image with a longer side above this is reduced to it, pixels; none: no image is."""
+
+
+SelectionConfig = PaperSelection | CleanSelection | PlainSelection
+
+
+class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One dataset of params.yaml."""
+
+    source: Source
+    """Where images and annotations come from."""
+    selection: SelectionConfig
+    """Which images become training samples, and in what form."""
+    shard_samples: Count
+    """Images asked for per partition, and so the most samples in a shard."""
+    maximum_missing: Share
+    """Share of the images asked for that may be missing or unusable before the download fails."""
+    watch: str
+    """Path whose change makes the download run again: an image list, a folder, the code of the sample."""
+    subset: dict[Split, Annotated[int, msgspec.Meta(ge=0)]]
+    """Most images to ask for per split, chosen by the hash of their ids; a split not named is taken whole."""
+    maximum_megabytes: Count
+    """A larger image file is rejected as too large, in 10^6 bytes."""
+    maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]
+    """An image with more pixels is rejected as too large, in 10^6 pixels."""

@@ -1,0 +1,209 @@
+"""From a source to raw tars: every image asked for is decoded to its end, and ends in the manifest with its outcome."""
+
+import hashlib
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gencomp.data import manifest
+from gencomp.data.archive import write_tar
+from gencomp.data.dataset import DatasetConfig, Split
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.fetch import TRANSIENT
+from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
+from gencomp.data.partitions import described, finish, fresh, part_name
+from gencomp.data.photograph import examine
+from gencomp.data.request import Request, Source
+
+
+class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of one partition."""
+
+    items: list[RawItem]
+    part: Part | None
+
+
+def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:
+    """Fetch a dataset into a complete folder within `scratch`, going on where an earlier run was interrupted.
+
+    Raises DataError when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
+    """
+    requests = chosen(source.requests(), config.subset)
+    partitions = partitioned(requests, config.shard_samples)
+    run = scratch / "runs" / _inputs_key(requests, source)
+    _clear_others(run)
+    _forget_transient(run / "parts")
+
+    def make(name: str, tar: Path) -> RawRecord:
+        return fetch_partition(partitions[name], source.read, config, tar)
+
+    records = []
+    for record in finish(run / "parts", list(partitions), make, RawRecord, f"download {dataset}"):
+        records.append(record)
+        _check_missing(dataset, records, len(requests), config.maximum_missing)
+    (run / "annotations").mkdir(exist_ok=True)
+    source.save_annotations(_kept(requests, records), run / "annotations")
+    return _assemble(dataset, config, records, run, fresh(scratch / "out"))
+
+
+def chosen(requests: Sequence[Request], subset: Mapping[Split, int]) -> list[Request]:
+    """The images to ask for, sorted by (split, id): in each split those whose ids have the smallest hashes.
+
+    So a larger subset holds a smaller one. Raises DataError for an id that occurs twice.
+    """
+    by_split: dict[Split, list[Request]] = defaultdict(list)
+    seen: set[str] = set()
+    for request in requests:
+        if request.id in seen:
+            raise DataError(f"image id {request.id!r} is listed twice with different data")
+        seen.add(request.id)
+        by_split[request.split].append(request)
+    picked = []
+    for split, members in by_split.items():
+        members.sort(key=lambda request: hashlib.sha256(request.id.encode()).digest())
+        picked += members[: subset.get(split)]
+    if not picked:
+        raise DataError("the source lists no images")
+    return sorted(picked, key=lambda request: (request.split, request.id))
+
+
+def partitioned(requests: Sequence[Request], size: int) -> dict[str, list[Request]]:
+    """Requests sorted by (split, id) in partitions of at most `size`, each of one split."""
+    by_split: dict[Split, list[Request]] = defaultdict(list)
+    for request in requests:
+        by_split[request.split].append(request)
+    pieces = [members[i : i + size] for members in by_split.values() for i in range(0, len(members), size)]
+    return {part_name(index): piece for index, piece in enumerate(pieces)}
+
+
+def fetch_partition(
+    requests: Sequence[Request], read: Callable[[Request, int], bytes], config: DatasetConfig, tar: Path
+) -> RawRecord:
+    """Fetch and check the images of one partition into `tar`; no tar when none is usable."""
+    items: list[RawItem] = []
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for request in sorted(requests, key=lambda request: request.key or ""):
+            item, files = _fetch_one(request, read, config, tar.name)
+            items.append(item)
+            yield from files
+
+    count = write_tar(tar, members()) // 2
+    if not count:
+        tar.unlink()
+    return RawRecord(items=items, part=described(tar, count) if count else None)
+
+
+def _fetch_one(
+    request: Request, read: Callable[[Request, int], bytes], config: DatasetConfig, part: str
+) -> tuple[RawItem, list[tuple[str, bytes]]]:
+    data = b""
+    try:
+        if request.key is None:
+            raise Rejected("bad-id")
+        data = read(request, config.maximum_megabytes * 10**6)
+        photograph = examine(data, config.maximum_megapixels * 10**6)
+    except Rejected as error:
+        return _item(request, data, reason=error.reason), []
+    sidecar = RawSidecar(
+        id=request.id,
+        key=request.key,
+        split=request.split,
+        width=photograph.width,
+        height=photograph.height,
+        orientation=request.orientation or photograph.orientation,
+        author=request.author,
+        license=request.license,
+        title=request.title,
+    )
+    files = [(f"{request.key}.{photograph.extension}", data), (f"{request.key}.json", manifest.encode(sidecar))]
+    return _item(request, data, sidecar=sidecar, part=part), files
+
+
+def _item(
+    request: Request,
+    data: bytes,
+    *,
+    reason: str | None = None,
+    sidecar: RawSidecar | None = None,
+    part: str | None = None,
+) -> RawItem:
+    return RawItem(
+        id=request.id,
+        key=request.key,
+        split=request.split,
+        outcome="rejected" if reason else "ok",
+        reason=reason,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest() if data else None,
+        width=sidecar.width if sidecar else None,
+        height=sidecar.height if sidecar else None,
+        author=request.author,
+        license=request.license,
+        title=request.title,
+        part=part,
+    )
+
+
+def _inputs_key(requests: Sequence[Request], source: Source) -> str:
+    listing = hashlib.sha256()
+    for request in requests:
+        listing.update(msgspec.json.encode((request, source.stamp(request))))
+    return listing.hexdigest()[:16]
+
+
+def _clear_others(run: Path) -> None:
+    """Remove what a run with other inputs left."""
+    for other in run.parent.glob("*"):
+        if other != run:
+            shutil.rmtree(other)
+
+
+def _forget_transient(parts: Path) -> None:
+    """Remove the outcomes of an interrupted run that another attempt may change."""
+    for path in parts.glob("*.json"):
+        record = manifest.read(path, RawRecord)
+        if any(item.reason in TRANSIENT for item in record.items):
+            path.unlink()
+
+
+def _check_missing(dataset: str, records: Sequence[RawRecord], asked: int, maximum: float) -> None:
+    reasons = tally(item.reason for record in records for item in record.items if item.reason)
+    missing = sum(reasons.values())
+    if missing > maximum * asked:
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        raise DataError(
+            f"{dataset}: {missing} of {asked} images cannot be used ({listed}), more than maximum_missing = {maximum}; "
+            "check the source, or raise it"
+        )
+
+
+def _kept(requests: Sequence[Request], records: Sequence[RawRecord]) -> list[Request]:
+    usable = {item.id for record in records for item in record.items if item.outcome == "ok"}
+    return [request for request in requests if request.id in usable]
+
+
+def _assemble(dataset: str, config: DatasetConfig, records: Sequence[RawRecord], run: Path, out: Path) -> Path:
+    kept = [record.part for record in records if record.part is not None]
+    for part in kept:
+        (run / "parts" / part.name).rename(out / part.name)
+    (run / "annotations").rename(out / "annotations")
+    items = sorted((item for record in records for item in record.items), key=lambda item: (item.split, item.id))
+    manifest.write(
+        out / "manifest.json",
+        RawManifest(
+            dataset=dataset,
+            source=str(type(config.source).__struct_config__.tag),
+            items=items,
+            counts={"asked": len(items), **tally(item.reason or "ok" for item in items)},
+            parts=kept,
+            annotations=[
+                Annotation(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size)
+                for path in sorted((out / "annotations").iterdir())
+            ],
+        ),
+    )
+    return out

@@ -1,0 +1,59 @@
+"""Label maps of one's own: single-channel PNG that hold the ids of the configured classes."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gencomp.data.archive import ZipReader
+from gencomp.data.dataset import FolderSource
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.folder import LABELS
+from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
+from gencomp.data.photograph import decode, upright
+
+UNLABELLED = 255
+"""The value of pixels without a class."""
+
+
+class FolderLabels:
+    """Label maps that hold the ids of the configured classes, 255 where unlabelled; regions count as instances."""
+
+    def __init__(self, source: FolderSource, annotations: Path) -> None:
+        self.table = ClassTable(
+            classes=[LabelClass(id=id, name=name) for id, name in enumerate(source.classes)], ignore=UNLABELLED
+        )
+        self._zip = ZipReader(annotations / LABELS)
+        self._names = set(self._zip.names)
+
+    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+        """The label map of an image, drawn on the upright or on the stored view.
+
+        Raises Rejected: `labels-corrupt`, `labels-mode` (more than one channel), `labels-size`, `labels-value`.
+        """
+        name = f"{sidecar.key}.png"
+        if name not in self._names:
+            return None
+        try:
+            image = decode(self._zip.read(name), MAP_PIXELS)
+        except (DataError, Rejected) as error:
+            raise Rejected("labels-corrupt", str(error)) from None
+        if image.mode not in ("1", "L", "P", "I", "I;16"):
+            raise Rejected("labels-mode", image.mode)
+        pixels = np.asarray(_turned(image, sidecar)).astype(np.int32)
+        unknown = set(np.unique(pixels).tolist()) - {*range(len(self.table.classes)), UNLABELLED}
+        if unknown:
+            raise Rejected("labels-value", f"ids {sorted(unknown)}")
+        return LabelMap(pixels, pixels, 0, 0)
+
+
+def _turned(image: Image.Image, sidecar: RawSidecar) -> Image.Image:
+    """The map as large as the upright image, which it may have been drawn on before or after turning."""
+    stored = (sidecar.width, sidecar.height)
+    shown = stored[::-1] if sidecar.orientation >= 5 else stored
+    if image.size == shown:
+        return image
+    if image.size == stored:
+        return upright(image, sidecar.orientation)
+    raise Rejected("labels-size", f"{image.size}")

@@ -1,0 +1,32 @@
+"""The annotation of one image, and what can be asked for it."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from gencomp.data.manifest import ClassTable, RawSidecar
+
+MAP_PIXELS = 170_000_000
+"""Most pixels of a label map or mask."""
+
+
+class LabelMap(NamedTuple):
+    """The annotation of one upright image."""
+
+    labels: np.ndarray
+    """(H, W), label ids."""
+    instances: np.ndarray
+    """(H, W), an integer per instance."""
+    objects: int
+    """Annotated objects that were drawn; 0 where the source does not count them."""
+    lost: int
+    """Annotated objects that were absent or unreadable."""
+
+
+class Labeller(Protocol):
+    """The annotations of a dataset."""
+
+    table: ClassTable
+
+    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+        """The label map of an image, None where it has none. Raises Rejected for one that cannot be used."""

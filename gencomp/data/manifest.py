@@ -1,0 +1,204 @@
+"""The manifests: every id asked for with its outcome, every file with its hash. Stable JSON, no paths, no dates."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from gencomp.data.atomic import replacing
+from gencomp.data.dataset import Split
+from gencomp.data.failure import DataError
+
+T = TypeVar("T")
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One tar of a stage's output; `count` samples."""
+
+    name: str
+    sha256: str
+    bytes: int
+    count: int
+
+
+class Annotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One annotation file, kept as it was fetched."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class RawItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One image that was asked for; a rejected one has a `reason` and no `part`. Width and height in stored pixels."""
+
+    id: str
+    key: str | None
+    split: Split
+    outcome: Literal["ok", "rejected"]
+    reason: str | None
+    bytes: int
+    sha256: str | None
+    width: int | None
+    height: int | None
+    author: str | None
+    license: str | None
+    title: str | None
+    part: str | None
+
+
+class RawManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `download` got, sorted by (split, id)."""
+
+    dataset: str
+    source: str
+    items: list[RawItem]
+    counts: dict[str, int]
+    parts: list[Part]
+    annotations: list[Annotation]
+
+
+class RawSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `<key>.json` beside a raw image; `orientation` is the EXIF code 1..8 that turns the pixels upright."""
+
+    id: str
+    key: str
+    split: Split
+    width: int
+    height: int
+    orientation: int
+    author: str | None
+    license: str | None
+    title: str | None
+
+
+class LabelClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A label id and its name; `color` is RGB, where the source defines one."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int] | None = None
+
+
+class ClassTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The label ids 0 .. n-1 of a dataset, and the id of unlabelled pixels, where there is one."""
+
+    classes: list[LabelClass]
+    ignore: int | None = None
+
+
+class LabelItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The label map of one image; `lost` annotated objects were absent or unreadable."""
+
+    key: str
+    split: Split
+    outcome: Literal["labelled", "unlabelled", "rejected"]
+    reason: str | None = None
+    objects: int = 0
+    lost: int = 0
+    part: str | None = None
+
+
+class LabelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `semantics` made, sorted by (split, key)."""
+
+    dataset: str
+    classes: int
+    items: list[LabelItem]
+    counts: dict[str, int]
+    parts: list[Part]
+
+
+class ShardSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `<key>.json` of a training sample; original sizes are those of the upright original, pixels."""
+
+    key: str
+    split: Split
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    author: str | None
+    license: str | None
+    title: str | None
+    id: str
+
+
+class ShardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One training shard."""
+
+    name: str
+    sha256: str
+    bytes: int
+    samples: int
+
+
+class ShardSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The shards of one split."""
+
+    samples: int
+    shards: list[ShardFile]
+
+
+class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An image asked for that is in no shard."""
+
+    id: str
+    key: str | None
+    split: Split
+    reason: str
+
+
+class ShardCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """asked = kept + the sum over `rejected`, by reason; `labelled` of the kept have a label map."""
+
+    asked: int
+    kept: int
+    labelled: int
+    rejected: dict[str, int]
+
+
+class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `shard` kept and why not the rest; `classes` is 0 without label maps."""
+
+    dataset: str
+    recipe: str
+    classes: int
+    splits: dict[Split, ShardSplit]
+    rejects: list[Reject]
+    counts: ShardCounts
+
+
+def tally(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, by name."""
+    return dict(sorted(Counter(values).items()))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Stable JSON: sorted keys, indented, one line end at the end."""
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=1) + b"\n"
+
+
+def write(path: Path, value: msgspec.Struct) -> None:
+    """Write stable JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(encode(value))
+
+
+def read(path: Path, cls: type[T]) -> T:
+    """Read JSON written by `write`. Raises DataError when it is missing or does not fit."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the stage before this one") from None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: {error}") from None

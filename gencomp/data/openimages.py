@@ -1,0 +1,151 @@
+"""Open Images: image lists, the layout of the bucket, and where the masks are."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gencomp.data.dataset import MaskSource, OpenImagesSource, Split
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.request import KEY, Request, file_stamp
+
+SUBSETS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+SUBSET_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
+ROTATIONS = {0: 1, 90: 8, 180: 3, 270: 6}
+"""Degrees counter-clockwise that turn an image upright, as an EXIF orientation."""
+DIGITS = "0123456789abcdef"
+TABLE = "{split}-annotations-object-segmentation.csv"
+ARCHIVE = "{split}-masks-{digit}.zip"
+CLASSES = "classes.csv"
+
+
+class OpenImages:
+    """The bucket, its lists and its masks, as a source."""
+
+    def __init__(self, source: OpenImagesSource, fetcher: Fetcher, scratch: Path) -> None:
+        self._source = source
+        self._fetcher = fetcher
+        self._scratch = scratch
+
+    def requests(self) -> list[Request]:
+        """Every image of the lists; a line that repeats another is the same image."""
+        found: dict[Request, None] = {}
+        for index, url in enumerate(self._source.image_lists):
+            found.update(
+                dict.fromkeys(self._requests_of(self._fetcher.local(url, self._scratch / f"list-{index}.csv"), url))
+            )
+        return list(found)
+
+    def read(self, request: Request, limit: int) -> bytes:
+        """The bucket's file of an image."""
+        return self._fetcher.read(request.place, limit, length=request.length, md5=request.md5)
+
+    def stamp(self, request: Request) -> str:
+        """Size and time where the bucket is a local folder."""
+        path = local_path(request.place)
+        return file_stamp(path) if path else ""
+
+    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+        """The class list, and for the splits and first digits of these images the mask tables and archives.
+
+        An archive that is not there is taken to hold no masks; a table or class list must be there.
+        """
+        masks = self._source.masks
+        if masks is None:
+            return
+        self._fetcher.required(masks.classes, folder / CLASSES)
+        for split in sorted({request.split for request in requests}):
+            name = SUBSET_NAMES[split]
+            self._fetcher.required(filled(masks.tables, split=name), folder / filled(TABLE, split=name))
+            for digit in sorted(
+                {request.id[0].lower() for request in requests if request.split == split} & set(DIGITS)
+            ):
+                self._save_archive(masks, name, digit, folder)
+
+    def _save_archive(self, masks: MaskSource, split: str, digit: str, folder: Path) -> None:
+        url = filled(masks.archives, split=split, digit=digit)
+        try:
+            self._fetcher.file(url, folder / filled(ARCHIVE, split=split, digit=digit))
+        except Rejected as error:
+            if error.reason != "missing":
+                raise DataError(f"{url}: {error}") from None
+
+    def _requests_of(self, path: Path, url: str) -> Iterator[Request]:
+        for row in read_table(path, url, required=("ImageID", "Subset")):
+            subset = row["Subset"].lower()
+            if subset not in SUBSETS:
+                raise DataError(
+                    f"{url}: Subset {row['Subset']!r} of image {row['ImageID']} is none of train, validation, test"
+                )
+            yield self._request(row, SUBSETS[subset])
+
+    def _request(self, row: dict[str, str], split: Split) -> Request:
+        id = row["ImageID"]
+        check = self._source.checksums
+        size = row.get("OriginalSize", "")
+        return Request(
+            id=id,
+            key=id if KEY.fullmatch(id) else None,
+            split=split,
+            place=filled(self._source.images, split=SUBSET_NAMES[split], id=id),
+            length=int(size) if check and size.isdecimal() else None,
+            md5=(row.get("OriginalMD5") or None) if check else None,
+            orientation=_orientation(row.get("Rotation", "")),
+            author=row.get("Author") or None,
+            license=row.get("License") or None,
+            title=row.get("Title") or None,
+        )
+
+
+def mirror(root: str) -> OpenImagesSource:
+    """The source for a bucket under the URL `root` that holds everything, the list and the annotations too."""
+    return OpenImagesSource(
+        image_lists=(f"{root}/image_ids.csv",),
+        images=f"{root}/{{split}}/{{id}}.jpg",
+        checksums=True,
+        masks=MaskSource(
+            tables=f"{root}/annotations/{TABLE}",
+            archives=f"{root}/annotations/{ARCHIVE}",
+            classes=f"{root}/annotations/class-descriptions-boxable.csv",
+        ),
+    )
+
+
+def read_table(path: Path, name: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Rows of a CSV by column, whatever its line ends; absent columns and values beyond the header are left out.
+
+    Raises DataError, which names the table `name`, when it or a required column is missing or a row lacks its value.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
+            rows = csv.reader(file)
+            header = [column.strip() for column in next(rows, [])]
+            absent = [column for column in required if column not in header]
+            if absent:
+                raise DataError(f"{name}: no column {', '.join(absent)}")
+            for row in rows:
+                values = {column: value.strip() for column, value in zip(header, row, strict=False)}
+                if not any(values.values()):
+                    continue
+                if not all(values.get(column) for column in required):
+                    raise DataError(f"{name}: line {rows.line_num} has no {' or no '.join(required)}")
+                yield values
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file") from None
+    except csv.Error as error:
+        raise DataError(f"{name}: {error}") from None
+
+
+def _orientation(rotation: str) -> int | None:
+    """EXIF orientation of the Rotation column: degrees counter-clockwise; None where it is not known."""
+    try:
+        return ROTATIONS.get(int(float(rotation)))
+    except (ValueError, OverflowError):
+        return None
+
+
+def filled(template: str, **values: str) -> str:
+    """A URL or name with each `{name}` of `values` filled in, and other braces left alone."""
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template

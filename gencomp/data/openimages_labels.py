@@ -1,0 +1,93 @@
+"""Open Images: label maps composed from object masks."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gencomp.data.archive import ArchiveError, ZipReader
+from gencomp.data.dataset import Split
+from gencomp.data.failure import Rejected
+from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
+from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_table
+from gencomp.data.photograph import decode, upright
+
+
+class OpenImagesLabels:
+    """Label maps composed from object masks: id 0 is no object; a smaller object lies on top of a larger one.
+
+    The classes are those of the mask tables in the order of the class list, from id 1 on.
+    """
+
+    def __init__(self, annotations: Path, items: Sequence[RawItem]) -> None:
+        self._annotations = annotations
+        self._archives: dict[str, ZipReader | None] = {}
+        self._masks: dict[tuple[Split, str], list[tuple[str, str]]] = defaultdict(list)
+        wanted = {(item.split, item.id) for item in items if item.outcome == "ok"}
+        names: set[str] = set()
+        for split, subset in SUBSET_NAMES.items():
+            table = annotations / filled(TABLE, split=subset)
+            if not table.exists():
+                continue
+            for row in read_table(table, table.name, required=("MaskPath", "ImageID", "LabelName")):
+                names.add(row["LabelName"])
+                if (split, row["ImageID"]) in wanted:
+                    self._masks[split, row["ImageID"]].append((row["MaskPath"], row["LabelName"]))
+        self._ids, self.table = _class_table(annotations / CLASSES, names)
+
+    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+        """The composed map of an image, None when none of its masks can be had."""
+        layers: list[tuple[int, str, int, np.ndarray]] = []
+        masks = sorted(set(self._masks[sidecar.split, sidecar.id]))
+        for path, label in masks:
+            mask = self._mask(sidecar, path)
+            if mask is not None:
+                layers.append((-int(mask.sum()), path, self._ids[label], mask))
+        if not layers:
+            return None
+        labels = np.zeros((sidecar.height, sidecar.width), np.uint16)
+        instances = np.zeros((sidecar.height, sidecar.width), np.int32)
+        for index, (_, _, id, mask) in enumerate(sorted(layers, key=lambda layer: layer[:2]), start=1):
+            labels[mask] = id
+            instances[mask] = index
+        return LabelMap(_upright(labels, sidecar), _upright(instances, sidecar), len(layers), len(masks) - len(layers))
+
+    def _mask(self, sidecar: RawSidecar, path: str) -> np.ndarray | None:
+        """A mask (H, W) bool at the stored size of its image; None when it is absent or unreadable."""
+        archive = self._archive(sidecar)
+        if archive is None:
+            return None
+        try:
+            image = decode(archive.read(path), MAP_PIXELS).convert("L")
+        except (KeyError, ArchiveError, Rejected):
+            return None
+        return np.asarray(image.resize((sidecar.width, sidecar.height), Image.Resampling.NEAREST)) > 0
+
+    def _archive(self, sidecar: RawSidecar) -> ZipReader | None:
+        name = filled(ARCHIVE, split=SUBSET_NAMES[sidecar.split], digit=sidecar.id[0].lower())
+        if name not in self._archives:
+            path = self._annotations / name
+            self._archives[name] = ZipReader(path) if path.exists() else None
+        return self._archives[name]
+
+
+def _class_table(path: Path, names: set[str]) -> tuple[dict[str, int], ClassTable]:
+    """Ids and names of the label names in use; those that the class list does not know come last, under their code."""
+    if not path.exists():
+        return {}, ClassTable(classes=[])
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    rows = [row for row in csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))) if row]
+    display = {row[0].strip(): row[-1].strip() for row in rows}
+    ordered = [name for name in display if name in names] + sorted(names - display.keys())
+    classes = [LabelClass(id=0, name="no object")]
+    classes += [LabelClass(id=id, name=display.get(name, name)) for id, name in enumerate(ordered, start=1)]
+    return {name: id for id, name in enumerate(ordered, start=1)}, ClassTable(classes=classes)
+
+
+def _upright(array: np.ndarray, sidecar: RawSidecar) -> np.ndarray:
+    return np.asarray(upright(Image.fromarray(array), sidecar.orientation))

@@ -1,0 +1,77 @@
+"""Is this a photograph, all of it? And which way is up?"""
+
+import io
+import warnings
+from typing import NamedTuple
+
+from PIL import Image
+
+from gencomp.data.failure import Rejected
+
+FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp"}
+"""Accepted formats by Pillow's name, and their extension. MPO is a JPEG with more pictures behind the first."""
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+"""File names that claim to be photographs, lower case."""
+ORIENTATION = 0x0112
+"""EXIF tag."""
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Photograph(NamedTuple):
+    """An image that decodes to its end: stored size in pixels, file extension, EXIF orientation 1..8."""
+
+    width: int
+    height: int
+    extension: str
+    orientation: int
+
+
+def examine(data: bytes, maximum_pixels: int) -> Photograph:
+    """Decode an image file to its end.
+
+    Raises Rejected: `not-an-image`, `corrupt` (starts like an image, or ends too early), `too-large`.
+    """
+    image = decode(data, maximum_pixels)
+    return Photograph(image.width, image.height, FORMATS[image.format or ""], orientation(image))
+
+
+def decode(data: bytes, maximum_pixels: int) -> Image.Image:
+    """The decoded image. Raises Rejected as `examine` does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name != "MPO"])
+            if image.width * image.height > maximum_pixels:
+                raise Rejected("too-large", f"{image.width} x {image.height}")
+            image.load()
+    except Rejected:
+        raise
+    except (Image.DecompressionBombError, MemoryError):
+        raise Rejected("too-large") from None
+    except Exception as error:  # decoders of damaged files raise whatever comes to hand
+        raise Rejected("corrupt" if data.startswith(_MAGIC) else "not-an-image", str(error)) from None
+    return image
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation of an image, 1 (upright) where it has none or a senseless one."""
+    try:
+        code = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return 1
+    return code if code in _TURNS else 1
+
+
+def upright(image: Image.Image, code: int) -> Image.Image:
+    """The image turned by its EXIF orientation code 1..8."""
+    return image.transpose(_TURNS[code]) if code in _TURNS else image

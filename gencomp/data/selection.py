@@ -1,0 +1,136 @@
+"""Which images become training samples, and in what form: the recipes `paper`, `clean` and `none`."""
+
+import hashlib
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gencomp.data.dataset import CleanSelection, PaperSelection, PlainSelection, SelectionConfig
+from gencomp.data.failure import Rejected
+from gencomp.data.photograph import decode, orientation, upright
+
+GREYSCALE = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
+"""Pillow's modes without colour."""
+DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
+"""Pillow's modes with more than 8 bits."""
+
+Size = tuple[int, int]
+
+
+class Selected(NamedTuple):
+    """An image that became a sample: upright RGB in a file."""
+
+    data: bytes
+    extension: str
+    size: Size
+    """Width and height, pixels."""
+    original_size: Size
+    """The same of the upright original."""
+
+
+def select(config: SelectionConfig, key: str, data: bytes, extension: str, code: int, pixels: int) -> Selected:
+    """Apply a recipe to an image file of at most `pixels` pixels; `code` is the EXIF orientation that turns it upright.
+
+    Raises Rejected: `too-small`, `greyscale`, `not-rgb`, `saturated`, `bright`.
+    """
+    stored = decode(data, pixels)
+    image = upright(stored, code)
+    match config:
+        case PaperSelection():
+            return _paper(config, image)
+        case CleanSelection():
+            return _clean(config, image, key)
+        case PlainSelection():
+            as_is = extension in ("jpg", "png") and stored.mode == "RGB" and code == orientation(stored) == 1
+            return _plain(config, image, Selected(data, extension, image.size, image.size) if as_is else None)
+
+
+def clean_factor(config: CleanSelection, key: str, size: Size) -> float:
+    """The factor by which recipe `clean` scales an image: uniform between what leaves the least shorter side and
+    1 / minimum_downscale, drawn from (seed, key) alone. Raises Rejected when the first is the larger one."""
+    strongest, weakest = config.shorter_side / min(size), 1 / config.minimum_downscale
+    if strongest > weakest:
+        raise Rejected("too-small")
+    draw = hashlib.sha256(f"{config.seed}:{key}".encode()).digest()
+    return strongest + (weakest - strongest) * int.from_bytes(draw[:6]) / 2**48
+
+
+def mean_saturation(image: Image.Image) -> float:
+    """Mean of HSV's S over the pixels of an RGB image, in [0, 1]."""
+    pixels = np.asarray(image)
+    high, low = pixels.max(axis=2), pixels.min(axis=2)
+    return float(((high - low) / np.maximum(high, 1)).mean())
+
+
+def mean_brightness(image: Image.Image) -> float:
+    """Mean of HSV's V over the pixels of an RGB image, in [0, 1]."""
+    return float(np.asarray(image).max(axis=2).mean() / 255)
+
+
+def _paper(config: PaperSelection, image: Image.Image) -> Selected:
+    longer = max(image.size)
+    if longer < config.minimum_downscale * config.longer_side:
+        raise Rejected("too-small")
+    size = _scaled(image.size, config.longer_side / longer)
+    if min(size) < config.minimum_side:
+        raise Rejected("too-small")
+    _check_mode(image)
+    reduced = image.resize(size, Image.Resampling.BICUBIC)
+    _check_colours(reduced, config.maximum_saturation, config.maximum_brightness)
+    return Selected(_encoded(reduced, "JPEG", quality=config.jpeg_quality), "jpg", size, image.size)
+
+
+def _clean(config: CleanSelection, image: Image.Image, key: str) -> Selected:
+    size = _scaled(image.size, clean_factor(config, key, image.size))
+    _check_mode(image)
+    reduced = image.resize(size, Image.Resampling.LANCZOS)
+    _check_colours(reduced, config.maximum_saturation, config.maximum_brightness)
+    return Selected(_encoded(reduced, "PNG"), "png", size, image.size)
+
+
+def _plain(config: PlainSelection, image: Image.Image, as_is: Selected | None) -> Selected:
+    longer = max(image.size)
+    reduce = config.longer_side is not None and longer > config.longer_side
+    size = _scaled(image.size, config.longer_side / longer) if reduce and config.longer_side else image.size
+    if min(size) < config.minimum_side:
+        raise Rejected("too-small")
+    if as_is and not reduce:
+        return as_is
+    colour = _to_rgb(image)
+    pixels = colour.resize(size, Image.Resampling.LANCZOS) if reduce else colour
+    return Selected(_encoded(pixels, "PNG"), "png", size, image.size)
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _check_mode(image: Image.Image) -> None:
+    if image.mode != "RGB":
+        raise Rejected("greyscale" if image.mode in GREYSCALE else "not-rgb", image.mode)
+
+
+def _check_colours(image: Image.Image, maximum_saturation: float, maximum_brightness: float) -> None:
+    if mean_saturation(image) > maximum_saturation:
+        raise Rejected("saturated")
+    if mean_brightness(image) > maximum_brightness:
+        raise Rejected("bright")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in DEEP:
+        raise Rejected("not-rgb", image.mode)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")
+
+
+def _encoded(image: Image.Image, form: str, **options: int) -> bytes:
+    """The pixels alone: no profile, comment or resolution of the original."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", image.size, image.tobytes()).save(file, form, **options)
+    return file.getvalue()

@@ -1,0 +1,154 @@
+"""From raw tars and label maps to training shards, with a manifest that accounts for every image asked for."""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from gencomp.data import manifest
+from gencomp.data.archive import read_samples, write_tar
+from gencomp.data.dataset import SelectionConfig, Split
+from gencomp.data.failure import Rejected
+from gencomp.data.manifest import (
+    LabelManifest,
+    Part,
+    RawItem,
+    RawManifest,
+    RawSidecar,
+    Reject,
+    ShardCounts,
+    ShardFile,
+    ShardManifest,
+    ShardSidecar,
+    ShardSplit,
+    tally,
+)
+from gencomp.data.partitions import described, finish, fresh
+from gencomp.data.selection import Selected, select
+from gencomp.data.semantics import png, resize_edges, resize_labels
+
+
+class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of one partition: a shard of `split`, with `labelled` label maps, and what is not in it."""
+
+    split: Split
+    rejects: list[Reject]
+    labelled: int
+    part: Part | None
+
+
+def write_shards(
+    dataset: str, raw: Path, semantics: Path, selection: SelectionConfig, maximum_pixels: int, scratch: Path
+) -> Path:
+    """Make the shards of a dataset in a complete folder within `scratch`, going on where an earlier run was killed."""
+    source = manifest.read(raw / "manifest.json", RawManifest)
+    labels = manifest.read(semantics / "manifest.json", LabelManifest)
+
+    def make(name: str, tar: Path) -> ShardRecord:
+        return shard_partition(raw / f"{name}.tar", semantics / f"{name}.tar", selection, maximum_pixels, tar)
+
+    names = [Path(part.name).stem for part in source.parts]
+    records = list(finish(scratch / "parts", names, make, ShardRecord, f"shard {dataset}"))
+    out = fresh(scratch / "out")
+    splits = {
+        split: _collect(split, records, scratch / "parts", out)
+        for split in sorted({item.split for item in source.items})
+    }
+    rejects = [_carried(item) for item in source.items if item.outcome == "rejected"]
+    rejects += [reject for record in records for reject in record.rejects]
+    manifest.write(
+        out / "manifest.json",
+        ShardManifest(
+            dataset=dataset,
+            recipe=str(type(selection).__struct_config__.tag),
+            classes=labels.classes,
+            splits=splits,
+            rejects=sorted(rejects, key=lambda reject: (reject.split, reject.id)),
+            counts=ShardCounts(
+                asked=len(source.items),
+                kept=sum(split.samples for split in splits.values()),
+                labelled=sum(record.labelled for record in records),
+                rejected=tally(reject.reason for reject in rejects),
+            ),
+        ),
+    )
+    return out
+
+
+def shard_partition(
+    raw: Path, semantics: Path, selection: SelectionConfig, maximum_pixels: int, tar: Path
+) -> ShardRecord:
+    """Apply the recipe to the images of one raw tar; label and edge maps follow the size of their image.
+
+    `semantics` need not exist. No tar when nothing is kept.
+    """
+    maps = dict(read_samples(semantics)) if semantics.exists() else {}
+    rejects: list[Reject] = []
+    sidecars: list[RawSidecar] = []
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for key, files in read_samples(raw):
+            sidecar = msgspec.json.decode(files.pop("json"), type=RawSidecar)
+            sidecars.append(sidecar)
+            extension, data = files.popitem()
+            try:
+                selected = select(selection, key, data, extension, sidecar.orientation, maximum_pixels)
+            except Rejected as error:
+                maps.pop(key, None)
+                rejects.append(Reject(id=sidecar.id, key=key, split=sidecar.split, reason=error.reason))
+                continue
+            yield f"{key}.{selected.extension}", selected.data
+            yield from _resized_maps(key, maps.get(key), selected)
+            yield f"{key}.json", manifest.encode(_sidecar(sidecar, selected))
+
+    write_tar(tar, members())
+    kept = len(sidecars) - len(rejects)
+    if not kept:
+        tar.unlink()
+    part = described(tar, kept) if kept else None
+    return ShardRecord(split=sidecars[0].split, rejects=rejects, labelled=len(maps), part=part)
+
+
+def _resized_maps(key: str, maps: dict[str, bytes] | None, selected: Selected) -> Iterator[tuple[str, bytes]]:
+    if maps is None:
+        return
+    labels = Image.open(io.BytesIO(maps["labels.png"]))
+    edges = Image.open(io.BytesIO(maps["edges.png"]))
+    assert labels.size == edges.size == selected.original_size, f"{key}: label map of another size than its image"
+    yield f"{key}.labels.png", png(np.asarray(resize_labels(labels, selected.size)))
+    yield f"{key}.edges.png", png(resize_edges(np.asarray(edges), selected.size))
+
+
+def _sidecar(raw: RawSidecar, selected: Selected) -> ShardSidecar:
+    return ShardSidecar(
+        key=raw.key,
+        split=raw.split,
+        width=selected.size[0],
+        height=selected.size[1],
+        original_width=selected.original_size[0],
+        original_height=selected.original_size[1],
+        author=raw.author,
+        license=raw.license,
+        title=raw.title,
+        id=raw.id,
+    )
+
+
+def _collect(split: Split, records: Sequence[ShardRecord], parts: Path, out: Path) -> ShardSplit:
+    """Move the shards of a split to `out`, numbered without gaps."""
+    shards: list[ShardFile] = []
+    for record in records:
+        if record.split == split and record.part is not None:
+            name = f"{split}-{len(shards):06d}.tar"
+            (parts / record.part.name).rename(out / name)
+            part = record.part
+            shards.append(ShardFile(name=name, sha256=part.sha256, bytes=part.bytes, samples=part.count))
+    return ShardSplit(samples=sum(shard.samples for shard in shards), shards=shards)
+
+
+def _carried(item: RawItem) -> Reject:
+    assert item.reason is not None
+    return Reject(id=item.id, key=item.key, split=item.split, reason=item.reason)

@@ -1,0 +1,1 @@
+"""DVC entry points: `python -m stages.<name> [dataset or variant]`."""

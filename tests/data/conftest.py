@@ -1,0 +1,186 @@
+"""Tiny buckets, archives and folders in the layouts of the real sets, and a server for them."""
+
+import base64
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+HEADER = "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
+HEADER += "Thumbnail300KURL,Rotation"
+
+
+def pixels(seed: int, width: int, height: int) -> np.ndarray:
+    """A smooth dark colour gradient with noise: what the recipes take for a photograph."""
+    across = np.linspace(40, 140, width)[None, :, None] * np.array([1.0, 0.8, 0.6])
+    down = np.linspace(0, 40, height)[:, None, None] * np.array([0.3, 0.6, 1.0])
+    noise = np.random.default_rng(seed).normal(0, 4, (height, width, 3))
+    return np.clip(across + down + noise, 0, 255).astype(np.uint8)
+
+
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def photo(seed: int = 0, width: int = 93, height: int = 61, form: str = "JPEG", **options: object) -> bytes:
+    return encode(Image.fromarray(pixels(seed, width, height)), form, **options)
+
+
+def mask(box: tuple[int, int, int, int], width: int = 93, height: int = 61) -> bytes:
+    array = np.zeros((height, width), bool)
+    left, top, right, bottom = box
+    array[top:bottom, left:right] = True
+    return encode(Image.fromarray(array), "PNG")
+
+
+def list_row(id: str, subset: str, data: bytes, *, rotation: str = "0.0", md5: str | None = None) -> str:
+    md5 = base64.b64encode(hashlib.md5(data).digest()).decode() if md5 is None else md5
+    title = f'"A ""quoted"", titled {id}"'
+    terms = "https://creativecommons.org/licenses/by/2.0/"
+    return f"{id},{subset},u,l,{terms},p,Åsa {id},{title},{len(data)},{md5},t,{rotation}"
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+class Bucket:
+    """An Open Images mirror under construction; `list_row` lines decide what is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rows: list[str] = []
+        self.masks: dict[str, dict[str, bytes]] = {"train": {}, "validation": {}}
+        self.line_end = "\n"
+
+    def add(self, id: str, data: bytes | None = None, subset: str = "train", **row: str) -> None:
+        data = photo(len(self.rows)) if data is None else data
+        self.rows.append(list_row(id, subset, data, **row))
+        path = self.root / subset / f"{id}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def add_mask(self, id: str, label: str, box: str, data: bytes | None, subset: str = "train") -> None:
+        """`data` None: listed, but not in the archive."""
+        name = f"{id}_{label.strip('/').replace('/', '')}_{box}.png"
+        self.masks[subset][f"{name}|{id}|{label}"] = data or b""
+
+    def write(self) -> str:
+        """Write lists and annotations; returns the bucket's URL."""
+        text = self.line_end.join([HEADER, *self.rows, ""])
+        (self.root / "image_ids.csv").write_bytes(text.encode())
+        notes = self.root / "annotations"
+        notes.mkdir(exist_ok=True)
+        (notes / "class-descriptions-boxable.csv").write_text(
+            "LabelName,DisplayName\n/m/cat,Cat\n/m/dog,Dog\n/m/x,Unused\n"
+        )
+        for subset, masks in self.masks.items():
+            header = "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks"
+            rows = [",".join(entry.split("|")) + ",b,0,1,0,1,0.9," for entry in masks]
+            table = notes / f"{subset}-annotations-object-segmentation.csv"
+            table.write_text("\r\n".join([header, *rows, ""]))
+            by_digit: dict[str, dict[str, bytes]] = {}
+            for entry, data in masks.items():
+                name = entry.split("|")[0]
+                if data:
+                    by_digit.setdefault(name[0], {})[name] = data
+            for digit, members in by_digit.items():
+                zipped(notes / f"{subset}-masks-{digit}.zip", members)
+        return self.root.as_uri()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    root = tmp_path / "bucket"
+    root.mkdir()
+    return Bucket(root)
+
+
+def street(city: str, frame: int) -> dict[str, bytes]:
+    """One Cityscapes frame, 40 x 24: road (7), a sign of class 20, two touching cars (26), a void strip (0)."""
+    ids = np.full((24, 40), 7, np.uint8)
+    ids[:, :4] = 0
+    ids[2:6, 30:34] = 20
+    instances = ids.astype(np.uint16)
+    ids[10:16, 10:26] = 26
+    instances[10:16, 10:18] = 26000
+    instances[10:16, 18:26] = 26001
+    stem = f"{city}_000000_{frame:06d}"
+    return {
+        f"leftImg8bit/{{split}}/{city}/{stem}_leftImg8bit.png": photo(frame, 40, 24, "PNG"),
+        f"gtFine/{{split}}/{city}/{stem}_gtFine_labelIds.png": encode(Image.fromarray(ids), "PNG"),
+        f"gtFine/{{split}}/{city}/{stem}_gtFine_instanceIds.png": encode(Image.fromarray(instances), "PNG"),
+    }
+
+
+@pytest.fixture
+def scenes() -> dict[str, bytes]:
+    """Files of a Cityscapes tree by path: two training frames, one for validation."""
+    files: dict[str, bytes] = {"license.txt": b"terms", "README": b"read"}
+    for split, city, frame in (("train", "aachen", 1), ("train", "ulm", 2), ("val", "bonn", 3)):
+        files |= {name.replace("{split}", split): data for name, data in street(city, frame).items()}
+    return files
+
+
+class Server:
+    """A loopback server: `answers[path]` is a list of (status, body, stated length), the last of which stays."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[tuple[int, bytes, int]]] = {}
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                answers = outer.answers.get(self.path, [(404, b"gone", 4)])
+                status, body, length = answers.pop(0) if len(answers) > 1 else answers[0]
+                self.send_response(status)
+                self.send_header("Content-Length", str(length))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def make_photo() -> Callable[..., bytes]:
+    return photo
+
+
+@pytest.fixture
+def make_mask() -> Callable[..., bytes]:
+    return mask

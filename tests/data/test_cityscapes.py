@@ -1,0 +1,138 @@
+"""Cityscapes: archives and unpacked folders are one and the same set."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gencomp.data.archive import ZipReader, write_zip
+from gencomp.data.cityscapes import Cityscapes
+from gencomp.data.cityscapes_labels import CityscapesLabels
+from gencomp.data.dataset import CityscapesSource
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.fetch import Fetcher
+from gencomp.data.manifest import RawSidecar
+
+
+def write_archives(root: Path, scenes: dict[str, bytes]) -> str:
+    for folder in ("leftImg8bit", "gtFine"):
+        members = sorted(item for item in scenes.items() if item[0].startswith(folder))
+        write_zip(root / f"{folder}_trainvaltest.zip", [("license.txt", b"terms"), *members])
+    return root.as_uri()
+
+
+def write_tree(root: Path, scenes: dict[str, bytes]) -> str:
+    for name, data in scenes.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return str(root)
+
+
+def opened(root: str, scratch: Path) -> Cityscapes:
+    return Cityscapes(CityscapesSource(root=root), Fetcher(), scratch, "terms")
+
+
+def sidecar(key: str = "aachen_000000_000001", split: Any = "train", width: int = 40, height: int = 24) -> RawSidecar:
+    return RawSidecar(
+        id=key, key=key, split=split, width=width, height=height, orientation=1, author=None, license=None, title=None
+    )
+
+
+@pytest.mark.parametrize("write", [write_archives, write_tree])
+def test_images_are_found_by_name_in_archives_and_in_folders(
+    tmp_path: Path, scenes: dict[str, bytes], write: Any
+) -> None:
+    source = opened(write(tmp_path / "set", scenes), tmp_path)
+    found = {request.key: request for request in source.requests()}
+    assert {key: request.split for key, request in found.items()} == {
+        "aachen_000000_000001": "train",
+        "ulm_000000_000002": "train",
+        "bonn_000000_000003": "val",
+    }
+    for request in found.values():
+        assert source.read(request, 10**6) == scenes[request.place]
+        assert request.license == "terms" and source.stamp(request)
+
+
+@pytest.mark.parametrize("write", [write_archives, write_tree])
+def test_an_annotated_image_that_is_not_there_is_missing(tmp_path: Path, scenes: dict[str, bytes], write: Any) -> None:
+    del scenes["leftImg8bit/train/ulm/ulm_000000_000002_leftImg8bit.png"]
+    source = opened(write(tmp_path / "set", scenes), tmp_path)
+    (lost,) = [request for request in source.requests() if request.key == "ulm_000000_000002"]
+    with pytest.raises(Rejected, match="missing"):
+        source.read(lost, 10**6)
+
+
+def test_archives_and_folders_give_the_same_maps_and_folders_a_stable_archive(
+    tmp_path: Path, scenes: dict[str, bytes]
+) -> None:
+    maps = []
+    for name, write in (("zips", write_archives), ("tree", write_tree), ("again", write_tree)):
+        source = opened(write(tmp_path / name, scenes), tmp_path)
+        source.save_annotations(source.requests(), tmp_path / f"{name}-annotations")
+        maps.append(CityscapesLabels(tmp_path / f"{name}-annotations").label(sidecar()))
+    assert maps[0] is not None and maps[1] is not None
+    assert np.array_equal(maps[0].labels, maps[1].labels) and np.array_equal(maps[0].instances, maps[1].instances)
+    archives = [tmp_path / f"{name}-annotations" / "gtFine_trainvaltest.zip" for name in ("tree", "again", "zips")]
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    assert archives[2].read_bytes() == (tmp_path / "zips" / "gtFine_trainvaltest.zip").read_bytes()
+    with ZipReader(archives[0]) as reader:
+        assert len(reader.names) == 6
+
+
+def test_label_ids_become_train_ids_by_the_sets_own_table(tmp_path: Path, scenes: dict[str, bytes]) -> None:
+    from cityscapesscripts.helpers.labels import id2label
+
+    write_archives(tmp_path, scenes)
+    labels = CityscapesLabels(tmp_path)
+    found = labels.label(sidecar())
+    assert found is not None
+    stored = np.zeros((24, 40), int) + 7
+    stored[:, :4], stored[2:6, 30:34], stored[10:16, 10:26] = 0, 20, 26
+    assert np.array_equal(found.labels, np.vectorize(lambda id: id2label[id].trainId)(stored))
+    assert (found.objects, found.instances[12, 17], found.instances[12, 18]) == (2, 26000, 26001)
+    assert len(labels.table.classes) == 19 and labels.table.ignore == 255
+    assert (labels.table.classes[13].name, labels.table.classes[13].color) == ("car", (0, 0, 142))
+
+
+def png(array: np.ndarray, tmp_path: Path) -> bytes:
+    Image.fromarray(array).save(tmp_path / "map.png")
+    return (tmp_path / "map.png").read_bytes()
+
+
+def test_maps_that_cannot_be_used_have_their_reason(tmp_path: Path, scenes: dict[str, bytes]) -> None:
+    stem = "gtFine/train/aachen/aachen_000000_000001_gtFine_"
+    wrong = {
+        "labels-value": {f"{stem}labelIds.png": png(np.full((24, 40), 99, np.uint8), tmp_path)},
+        "labels-size": {f"{stem}instanceIds.png": png(np.zeros((24, 41), np.uint8), tmp_path)},
+        "labels-corrupt": {f"{stem}labelIds.png": scenes[f"{stem}labelIds.png"][:40]},
+    }
+    for reason, files in wrong.items():
+        write_archives(tmp_path, scenes | files)
+        with pytest.raises(Rejected) as error:
+            CityscapesLabels(tmp_path).label(sidecar())
+        assert error.value.reason == reason
+    del scenes[f"{stem}instanceIds.png"]
+    write_archives(tmp_path, scenes)
+    assert CityscapesLabels(tmp_path).label(sidecar()) is None
+
+
+def test_remote_archives_are_fetched_once(tmp_path: Path, scenes: dict[str, bytes], server: Any) -> None:
+    write_archives(tmp_path / "set", scenes)
+    for path in (tmp_path / "set").iterdir():
+        data = path.read_bytes()
+        server.answers[f"/set/{path.name}"] = [(200, data, len(data))]
+    for _ in range(2):
+        source = opened(f"{server.url}/set/", tmp_path / "scratch")
+        assert len(source.read(source.requests()[0], 10**6)) > 100
+        source.save_annotations(source.requests(), tmp_path / "annotations")
+    assert sorted(server.asked) == ["/set/gtFine_trainvaltest.zip", "/set/leftImg8bit_trainvaltest.zip"]
+    assert (tmp_path / "annotations" / "gtFine_trainvaltest.zip").is_file()
+
+
+def test_a_place_without_the_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither leftImg8bit_trainvaltest.zip nor"):
+        opened(str(tmp_path), tmp_path).requests()
