@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gencomp.config import ConfigError, convert
 from gencomp.models.compressor import Compressor, ModelConfig
@@ -57,7 +57,7 @@ def save_package(folder: Path, config: ModelConfig, compressor: Compressor, freq
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(compressor.state_dict().items())}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(tensors, Path(scratch) / "model.safetensors")
+        (Path(scratch) / "model.safetensors").write_bytes(save(tensors))
         (Path(scratch) / "config.json").write_bytes(_canonical(msgspec.to_builtins(config)))
         (Path(scratch) / "tables.json").write_bytes(_canonical({"static": frequencies.tolist()}))
         for written in Path(scratch).iterdir():
@@ -70,7 +70,8 @@ def load_package(folder: Path) -> Package:
     Names, shapes, types and sizes are checked before anything is allocated. Raises PackageError.
     """
     try:
-        config = convert(_json(folder / "config.json"), ModelConfig, str(folder / "config.json"))
+        stored = _json(folder / "config.json")
+        config = convert(stored, ModelConfig, str(folder / "config.json"))
         tables = convert(_json(folder / "tables.json"), Tables, str(folder / "tables.json"))
         frequencies = _checked(tables, config, folder)
         compressor = _load_compressor(folder / "model.safetensors", config)
@@ -78,12 +79,16 @@ def load_package(folder: Path) -> Package:
         raise PackageError(f"{folder} is no model package: {Path(str(error.filename)).name} is missing") from None
     except (ConfigError, OSError) as error:
         raise PackageError(str(error)) from None
-    return Package(config, compressor, frequencies, fingerprint(config, compressor.G, frequencies))
+    return Package(config, compressor, frequencies, fingerprint(stored, compressor.G, frequencies))
 
 
-def fingerprint(config: ModelConfig, generator: Generator, frequencies: NDArray[np.int64]) -> bytes:
-    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name."""
-    digest = hashlib.sha256(_canonical(msgspec.to_builtins(config)))
+def fingerprint(config: object, generator: Generator, frequencies: NDArray[np.int64]) -> bytes:
+    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name.
+
+    `config` is the parsed config.json as it is stored, so that a field added to ModelConfig later, with a default,
+    leaves the fingerprints of older packages as they are.
+    """
+    digest = hashlib.sha256(_canonical(config))
     digest.update(frequencies.astype("<i8").tobytes())
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

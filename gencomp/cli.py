@@ -1,0 +1,259 @@
+"""`gencomp`: compress and decompress pictures, look into streams, list and pull models.
+
+Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Network libraries are imported by the
+commands that run networks, so that the others start fast.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gencomp import references
+from gencomp.codec.container import ENTROPIES, FINGERPRINT_BYTES, Entropy, StreamError, StreamInfo, describe, parse
+from gencomp.models.content import content_hash
+from gencomp.references import LOCAL_MODELS, REGISTRY_SCHEME, UnknownModelError
+
+if TYPE_CHECKING:
+    from gencomp.codec.codec import Codec
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+DEFAULT_STORE = Path("mlflow.db")
+"""The model store that the pipeline makes in its working folder."""
+
+FilePath = click.Path(path_type=Path)
+force_option = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+model_option = click.option("--model", metavar="REF", help="A package folder, or models:/NAME@ALIAS.")
+
+
+class RefusedError(ValueError):
+    """An argument that is refused; the message is one line that says what to do."""
+
+
+class OneLineGroup(click.Group):
+    """A command group in which every error is one line on stderr and an exit code, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except Exception as error:  # users get one line, whatever failed
+            click.echo(f"gencomp: {_one_line(error)}", err=True)
+            ctx.exit(2 if _is_refusal(error) else 1)
+
+
+@click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gencomp")
+def main() -> None:
+    """Generative image compression at extreme bitrates.
+
+    \b
+    Example:
+      gencomp compress photo.jpg photo.gnc --model models/gc
+      gencomp decompress photo.gnc photo.png
+    """
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=FilePath)
+@click.argument("target", metavar="OUT", type=FilePath)
+@model_option
+@click.option("--entropy", type=click.Choice(ENTROPIES), default="static", show_default=True, help="Entropy coder.")
+@force_option
+def compress(source: Path, target: Path, model: str | None, entropy: Entropy, force: bool) -> None:
+    """Compress the picture IN to the stream OUT.
+
+    \b
+    Example:
+      gencomp compress photo.jpg photo.gnc --model models:/gencomp-gc@champion
+    """
+    if model is None:
+        raise RefusedError(f"no model given: add --model REF, a package folder or {REGISTRY_SCHEME}NAME@ALIAS")
+    _check_paths(source, target, force)
+    from gencomp.codec.codec import MAX_UNTILED_PIXELS
+    from gencomp.codec.pixels import open_picture
+
+    picture = open_picture(source, max_pixels=MAX_UNTILED_PIXELS)
+    stream = _codec(model).compress(picture, entropy=entropy)
+    _write(target, stream, force)
+    click.echo(f"{target}: {_rate(describe(stream))}")
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=FilePath)
+@click.argument("target", metavar="OUT", type=FilePath)
+@model_option
+@force_option
+def decompress(source: Path, target: Path, model: str | None, force: bool) -> None:
+    """Decompress the stream IN to the picture OUT: PNG, JPEG or WebP by its ending.
+
+    Without --model, the stream's model is looked up among pulled models and in ./models.
+
+    \b
+    Example:
+      gencomp decompress photo.gnc photo.png
+    """
+    if target.suffix.lower() not in PICTURE_ENDINGS:
+        raise RefusedError(f"{target}: the name of a picture must end in {', '.join(PICTURE_ENDINGS)}")
+    _check_paths(source, target, force)
+    data = source.read_bytes()
+    with _about(source):
+        fingerprint = parse(data).header.fingerprint
+        codec = _codec(model or _find_model(fingerprint))
+        picture = codec.decompress(data)
+    from gencomp.codec.pixels import encode_picture
+
+    _write(target, encode_picture(picture, target.suffix), force)
+    click.echo(f"{target}: {picture.width} x {picture.height}")
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=FilePath)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(source: Path, as_json: bool) -> None:
+    """Say what the stream IN holds; needs no model.
+
+    \b
+    Example:
+      gencomp info photo.gnc --json
+    """
+    _check_source(source)
+    with _about(source):
+        found = describe(source.read_bytes())
+    if as_json:
+        click.echo(json.dumps(found._asdict(), sort_keys=True))
+        return
+    click.echo(f"size         {found.width} x {found.height} pixels")
+    click.echo(f"mode         {found.mode}, {found.channels} latent channels")
+    click.echo(f"entropy      {found.entropy}")
+    click.echo(f"model        {found.fingerprint}")
+    click.echo(f"header       {found.header_bytes} bytes")
+    click.echo(f"payload      {found.payload_bytes} bytes")
+    click.echo(f"side         {found.side_bytes} bytes")
+    click.echo(f"total        {_rate(found)}")
+
+
+@main.group()
+def models() -> None:
+    """List and pull trained models.
+
+    \b
+    Example:
+      gencomp models list
+    """
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models in ./models, the pulled ones, and the registered ones where there is a store.
+
+    \b
+    Example:
+      gencomp models list
+    """
+    for where, folder in (("local", LOCAL_MODELS), ("pulled", _cache())):
+        for package in references.packages(folder):
+            _list_row(where, content_hash(package), str(package))
+    if os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE.exists():
+        for version in references.registered():
+            _list_row("registered", version.package, version.reference)
+
+
+@models.command("pull")
+@click.argument("ref", metavar="REF")
+@click.argument("folder", metavar="DIR", type=FilePath)
+def pull_model(ref: str, folder: Path) -> None:
+    """Download the registered model REF into the new folder DIR.
+
+    \b
+    Example:
+      gencomp models pull models:/gencomp-gc@champion models/gc
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RefusedError(f"{folder} exists: name a new folder")
+    click.echo(references.pull(ref, folder))
+
+
+def _codec(ref: str | Path) -> "Codec":
+    from gencomp.codec.codec import Codec
+
+    return Codec.from_reference(ref, cache=_cache())
+
+
+def _cache() -> Path:
+    return references.cache_folder(os.environ.get("XDG_CACHE_HOME"))
+
+
+def _find_model(fingerprint: bytes) -> Path:
+    candidates = references.packages(_cache()) + references.packages(LOCAL_MODELS)
+    found = references.find(fingerprint, candidates)
+    if found is None:
+        wanted = fingerprint[:FINGERPRINT_BYTES].hex()
+        raise UnknownModelError(
+            f"made by model {wanted}, which is not in ./{LOCAL_MODELS} and was not pulled: give it with --model REF"
+        )
+    return found
+
+
+def _list_row(where: str, content: str, name: str) -> None:
+    click.echo(f"{where:<11}{content[:12]:<12}  {name}")
+
+
+@contextmanager
+def _about(source: Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its stream."""
+    try:
+        yield
+    except StreamError as error:
+        raise StreamError(f"{source}: {error}") from None
+
+
+def _rate(found: StreamInfo) -> str:
+    return f"{found.total_bytes} bytes, {found.bpp:.4f} bits per pixel"
+
+
+def _check_paths(source: Path, target: Path, force: bool) -> None:
+    """Refuse, before any work, what could not be read or written after it."""
+    _check_source(source)
+    if not target.parent.is_dir():
+        raise RefusedError(f"{target}: the folder {target.parent} does not exist")
+    _check_target(target, force)
+
+
+def _check_source(source: Path) -> None:
+    if not source.is_file():
+        raise RefusedError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
+
+
+def _check_target(target: Path, force: bool) -> None:
+    if target.exists() and not target.is_file():
+        raise RefusedError(f"{target} exists and is not a file")
+    if target.exists() and not force:
+        raise RefusedError(f"{target} exists: add --force to replace it")
+
+
+def _write(target: Path, data: bytes, force: bool) -> None:
+    """Write the whole file or nothing: under a name of its own in the same folder, then renamed."""
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        _check_target(target, force)  # it may have appeared meanwhile
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_refusal(error: Exception) -> bool:
+    from gencomp.codec.pixels import PictureError
+
+    return isinstance(error, RefusedError | StreamError | PictureError | UnknownModelError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

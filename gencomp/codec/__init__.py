@@ -1,0 +1,1 @@
+"""Pictures to .gnc files and back."""

@@ -1,0 +1,58 @@
+"""A small random model that uses all its centers, and pictures with structure."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from gencomp.models.compressor import Compressor, ModelConfig, initialise
+from gencomp.models.entropy import fit_frequencies
+from gencomp.models.package import Package, load_package, save_package
+
+settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
+settings.load_profile("shared-machine")
+
+
+def small_package(folder: Path, config: ModelConfig, seed: int) -> Package:
+    """A random model, saved and loaded; E's last layer is scaled so that its latent reaches every center."""
+    compressor = Compressor(config)
+    initialise(compressor, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for network in (compressor.E, compressor.G):
+            last = network.layers[-1]
+            assert isinstance(last, torch.nn.Conv2d)
+            last.weight *= 8
+    counts = np.tile(np.array([5, 20, 50, 20, 5]), (config.channels, 1))
+    save_package(folder, config, compressor, fit_frequencies(counts))
+    return load_package(folder)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    config = ModelConfig(width=4, blocks=1, channels=4)
+    return small_package(tmp_path_factory.mktemp("packages") / "small", config, seed=1)
+
+
+@pytest.fixture(scope="session")
+def other_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    config = ModelConfig(width=4, blocks=1, channels=4)
+    return small_package(tmp_path_factory.mktemp("packages") / "other", config, seed=2)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    return scene(61, 45)
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """A picture with gradients, edges and noise."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    pixels = np.stack(
+        [x * 255 / max(1, width - 1), y * 255 / max(1, height - 1), 128 + 90 * np.sin(x / 7 + y / 11)], -1
+    )
+    pixels[height // 3 : 2 * height // 3, width // 4 : width // 2] = (220, 40, 30)
+    noise = np.random.default_rng(0).normal(0, 6, pixels.shape)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8), "RGB")

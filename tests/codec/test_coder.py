@@ -1,0 +1,119 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gencomp.codec.coder import Frequencies, Symbols, decode, encode
+from gencomp.codec.container import Entropy, StreamError, packed_bytes
+from gencomp.models.entropy import count_symbols, fit_frequencies
+
+SKEWED = fit_frequencies(np.array([[1, 5, 88, 5, 1], [40, 30, 15, 10, 5]]))
+
+
+def drawn(frequencies: Frequencies, shape: tuple[int, int, int], seed: int = 0) -> Symbols:
+    random = np.random.default_rng(seed)
+    choices = [random.choice(row.size, size=shape[1:], p=row / row.sum()) for row in frequencies]
+    return np.stack(choices).astype(np.uint8)
+
+
+@st.composite
+def latents(draw: st.DrawFn) -> tuple[Symbols, Frequencies]:
+    """Symbols, and tables that may or may not fit them."""
+    channels, levels = draw(st.integers(1, 16)), draw(st.integers(2, 64))
+    h, w = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    symbols = random.integers(0, draw(st.integers(1, levels)), (channels, h, w)).astype(np.uint8)
+    counts = random.integers(0, 10 ** draw(st.integers(1, 9)), (channels, levels))
+    return symbols, fit_frequencies(counts)
+
+
+@given(latents(), st.sampled_from(["raw", "static"]))
+def test_any_symbols_come_back_and_keep_the_bound(latent: tuple[Symbols, Frequencies], entropy: Entropy) -> None:
+    symbols, frequencies = latent
+    coded = encode(symbols, frequencies, entropy)
+    assert len(coded.payload) <= packed_bytes(symbols.size, frequencies.shape[1])
+    assert not coded.payload.endswith(b"\0")
+    assert np.array_equal(decode(coded.payload, coded.entropy, symbols.shape, frequencies), symbols)
+
+
+def test_static_is_within_two_bytes_of_the_ideal_code_length() -> None:
+    for seed, side in enumerate([6, 16, 48]):
+        symbols = drawn(SKEWED, (2, side, side), seed)
+        ideal = sum((24 - np.log2(row[s])).sum() for row, s in zip(SKEWED, symbols, strict=True)) / 8
+        coded = encode(symbols, SKEWED, "static")
+        assert coded.entropy == "static"
+        assert ideal - 1 <= len(coded.payload) <= ideal * 1.0005 + 2
+
+
+def test_static_saves_where_the_tables_fit() -> None:
+    symbols = drawn(SKEWED, (2, 40, 40))
+    assert len(encode(symbols, SKEWED, "static").payload) < 0.8 * len(encode(symbols, SKEWED, "raw").payload)
+
+
+def test_symbols_that_the_tables_do_not_expect_fall_back_to_raw() -> None:
+    symbols = np.random.default_rng(0).integers(0, 5, (2, 9, 9)).astype(np.uint8)
+    coded = encode(symbols, SKEWED, "static")
+    assert coded == encode(symbols, SKEWED, "raw")
+    assert coded.entropy == "raw"
+
+
+def test_of_two_payloads_as_long_raw_is_taken() -> None:
+    symbols = np.zeros((2, 3, 3), np.uint8)  # no bytes either way
+    assert encode(symbols, fit_frequencies(np.array([[9, 0, 0, 0, 0]] * 2)), "static") == ("raw", b"")
+
+
+def test_expected_symbols_take_next_to_nothing() -> None:
+    frequencies = fit_frequencies(np.array([[0, 0, 1, 0, 0]] * 8))
+    symbols = np.full((8, 32, 48), 2, np.uint8)
+    assert len(encode(symbols, frequencies, "static").payload) <= 2
+
+
+@given(st.binary(max_size=60), st.sampled_from(["raw", "static"]), st.integers(1, 9), st.integers(1, 9))
+def test_any_payload_gives_symbols_or_a_refusal(payload: bytes, entropy: Entropy, h: int, w: int) -> None:
+    try:
+        symbols = decode(payload, entropy, (2, h, w), SKEWED)
+    except StreamError as error:
+        assert "\n" not in str(error)
+    else:
+        assert symbols.shape == (2, h, w)
+        assert symbols.dtype == np.uint8
+        assert symbols.max() < 5
+
+
+@pytest.mark.parametrize("entropy", ["raw", "static"])
+def test_every_flipped_bit_of_a_payload_gives_symbols_or_a_refusal(entropy: Entropy) -> None:
+    symbols = drawn(SKEWED, (2, 6, 6))
+    coded = encode(symbols, SKEWED, entropy)
+    changed = 0
+    for bit in range(8 * len(coded.payload)):
+        damaged = bytearray(coded.payload)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            changed += not np.array_equal(decode(bytes(damaged), coded.entropy, symbols.shape, SKEWED), symbols)
+        except StreamError:
+            changed += 1
+    assert changed >= 8 * len(coded.payload) - 8  # the last byte has room to spare
+
+
+@pytest.mark.parametrize("entropy", ["raw", "static"])
+def test_a_payload_above_the_bound_is_refused_before_it_is_decoded(entropy: Entropy) -> None:
+    room = packed_bytes(2 * 5 * 5, 5)
+    with pytest.raises(StreamError, match=f"{room + 1} bytes where at most {room} can be"):
+        decode(b"\1" * (room + 1), entropy, (2, 5, 5), SKEWED)
+
+
+@pytest.mark.parametrize("entropy", ["raw", "static"])
+def test_an_empty_payload_for_a_large_latent_neither_hangs_nor_fails(entropy: Entropy) -> None:
+    start = time.perf_counter()
+    symbols = decode(b"", entropy, (2, 1024, 1024), SKEWED)
+    assert symbols.shape == (2, 1024, 1024)
+    assert time.perf_counter() - start < 5
+
+
+def test_fitted_tables_code_their_own_counts_best() -> None:
+    symbols = drawn(SKEWED, (2, 30, 30), seed=3)
+    own = fit_frequencies(count_symbols(symbols, 5))
+    flat = fit_frequencies(np.ones((2, 5), np.int64))
+    assert len(encode(symbols, own, "static").payload) < len(encode(symbols, flat, "static").payload)

@@ -1,0 +1,145 @@
+"""Streams that must decode to the same symbols for ever, and a decoder of its own that knows only the format.
+
+A change of any byte here is a change of the format: it needs a new format version.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from gencomp.codec.codec import Codec
+from gencomp.codec.coder import decode, encode
+from gencomp.codec.container import Header, pack, parse
+from gencomp.models.entropy import fit_frequencies
+from gencomp.models.package import load_package
+
+GOLDEN = Path(__file__).parent / "golden"
+U64 = (1 << 64) - 1
+
+
+class Golden(NamedTuple):
+    name: str
+    stream: bytes
+    shape: tuple[int, int, int]
+    frequencies: list[list[int]]
+    symbols: list[int]
+
+
+def golden_streams() -> list[Golden]:
+    rows = json.loads((GOLDEN / "streams.json").read_text())
+    return [
+        Golden(row["name"], bytes.fromhex(row["stream"]), tuple(row["shape"]), row["frequencies"], row["symbols"])
+        for row in rows
+    ]
+
+
+def plain_decode(stream: bytes, frequencies: list[list[int]], stride: int = 16) -> list[int]:
+    """The symbols of a stream, in plain integers, from the description of the format alone."""
+    size_word = int.from_bytes(stream[7:11], "big")
+    width, height, start = (size_word >> 15 & 0x7FFF) + 1, (size_word & 0x7FFF) + 1, 13
+    if size_word >> 30 & 1:
+        width += int.from_bytes(stream[13:15], "big") << 15
+        height += int.from_bytes(stream[15:17], "big") << 15
+        start = 17
+    channels, entropy = (stream[2] & 15) + 1, stream[2] >> 4 & 3
+    assert channels == len(frequencies)
+    positions = max(2, -(-height // stride)) * max(2, -(-width // stride))
+    if entropy == 0:
+        return plain_raw(stream[start:], channels * positions, len(frequencies[0]))
+    return plain_static(stream[start:], positions, frequencies)
+
+
+def plain_raw(payload: bytes, count: int, levels: int) -> list[int]:
+    size = 1
+    while levels ** (size + 1) <= 2**63:
+        size += 1
+    groups = [min(size, count - first) for first in range(0, count, size)]
+    span, sheds = 1, []
+    for group in groups:
+        span *= levels**group
+        sheds.append(max(0, (span.bit_length() - 65) // 8))
+        span = -(-span // 256 ** sheds[-1])
+    rest = list(payload[: sum(sheds)].ljust(sum(sheds), b"\0"))
+    state = int.from_bytes(payload[sum(sheds) :], "little")
+    symbols: list[int] = []
+    for group, shed in zip(reversed(groups), reversed(sheds), strict=True):
+        for _ in range(shed):
+            state = state * 256 + rest.pop()
+        for _ in range(group):
+            state, digit = divmod(state, levels)
+            symbols.append(digit)
+    assert state == 0
+    return symbols[::-1]
+
+
+def plain_static(payload: bytes, positions: int, frequencies: list[list[int]]) -> list[int]:
+    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
+    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    symbols = []
+    for row in frequencies:
+        for _ in range(positions):
+            scale = span >> 24
+            quantile = (point - lower & U64) // scale
+            symbol = 0
+            while quantile >= sum(row[: symbol + 1]):
+                symbol += 1
+            symbols.append(symbol)
+            lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
+            if span < 1 << 32:
+                lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+    return symbols
+
+
+@pytest.mark.parametrize("golden", golden_streams(), ids=lambda golden: golden.name)
+class TestGoldenStreams:
+    def test_the_plain_decoder_finds_the_symbols(self, golden: Golden) -> None:
+        assert plain_decode(golden.stream, golden.frequencies) == golden.symbols
+
+    def test_the_codec_finds_the_symbols(self, golden: Golden) -> None:
+        header, payload = parse(golden.stream)
+        symbols = decode(payload, header.entropy, golden.shape, np.array(golden.frequencies))
+        assert symbols.reshape(-1).tolist() == golden.symbols
+
+    def test_the_encoder_writes_the_same_bytes(self, golden: Golden) -> None:
+        header, _ = parse(golden.stream)
+        symbols = np.array(golden.symbols, np.uint8).reshape(golden.shape)
+        entropy, payload = encode(symbols, np.array(golden.frequencies), header.entropy)
+        assert pack(Header(header.width, header.height, header.channels, entropy, b"\x9c\x1a\x05\xff"), payload) == (
+            golden.stream
+        )
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(1, 5), st.integers(1, 2_000_000))
+def test_the_plain_decoder_reads_whatever_the_encoder_writes(seed: int, levels: int, channels: int, skew: int) -> None:
+    random = np.random.default_rng(seed)
+    frequencies = fit_frequencies(np.maximum(1, skew * random.random((channels, levels)) ** 8).astype(np.int64))
+    shape = (channels, int(random.integers(2, 8)), int(random.integers(2, 8)))
+    choices = [random.choice(levels, size=shape[1:], p=row / row.sum()) for row in frequencies]
+    symbols = np.stack(choices).astype(np.uint8)
+    entropy, payload = encode(symbols, frequencies, "static")
+    stream = pack(Header(16 * shape[2], 16 * shape[1], channels, entropy, b"abcd"), payload)
+    assert plain_decode(stream, frequencies.tolist()) == symbols.reshape(-1).tolist()
+
+
+def test_the_golden_picture_decodes_as_it_did() -> None:
+    codec = Codec.from_package(load_package(GOLDEN / "package"))
+    decoded = np.asarray(codec.decompress((GOLDEN / "scene.gnc").read_bytes())).astype(int)
+    with Image.open(GOLDEN / "scene.png") as image:
+        expected = np.asarray(image).astype(int)
+    assert decoded.shape == expected.shape == (97, 150, 3)
+    assert np.abs(decoded - expected).max() <= 1
+
+
+def test_the_golden_picture_has_the_symbols_that_its_package_and_bytes_say() -> None:
+    stream = (GOLDEN / "scene.gnc").read_bytes()
+    tables = json.loads((GOLDEN / "package" / "tables.json").read_text())["static"]
+    symbols = Codec.from_package(load_package(GOLDEN / "package")).decode_symbols(stream)
+    assert symbols.shape == (4, 7, 10)
+    assert plain_decode(stream, tables) == symbols.reshape(-1).tolist()
+    assert set(symbols.reshape(-1).tolist()) == {0, 1, 2, 3, 4}

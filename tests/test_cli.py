@@ -1,0 +1,298 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from gencomp.cli import main
+from gencomp.codec.codec import Codec
+from gencomp.codec.container import pack, parse
+from gencomp.models.compressor import Compressor, ModelConfig
+from gencomp.models.content import content_hash
+from gencomp.models.entropy import fit_frequencies
+from gencomp.models.package import save_package
+
+PACKAGE = Path(__file__).parent / "codec" / "golden" / "package"
+FINGERPRINT = Codec.from_reference(PACKAGE).package.fingerprint.hex()[:8]
+COMMAND = [str(Path(sys.executable).with_name("gencomp"))]
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in an empty folder, with an empty cache and no model store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def photo(run: Run, tmp_path: Path) -> Path:
+    """photo.png, 45 x 29, in the working folder."""
+    pixels = np.random.default_rng(0).integers(0, 256, (29, 45, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return Path("photo.png")
+
+
+@pytest.fixture
+def stream(run: Run, photo: Path) -> Path:
+    """photo.gnc in the working folder, made from photo.png."""
+    assert run("compress", photo, "photo.gnc", "--model", PACKAGE).exit_code == 0
+    return Path("photo.gnc")
+
+
+def assert_refused(result: Result, reason: str, code: int = 2) -> None:
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("gencomp: ")
+    assert result.stderr.count("\n") == 1
+    assert reason in result.stderr
+
+
+def test_a_picture_becomes_a_stream_and_a_picture_again(run: Run, photo: Path) -> None:
+    compressed = run("compress", photo, "photo.gnc", "--model", PACKAGE)
+    assert compressed.exit_code == 0
+    size = Path("photo.gnc").stat().st_size
+    assert compressed.stdout == f"photo.gnc: {size} bytes, {size * 8 / (45 * 29):.4f} bits per pixel\n"
+    assert run("decompress", "photo.gnc", "out.png", "--model", PACKAGE).exit_code == 0
+    codec = Codec.from_reference(PACKAGE)
+    with Image.open("out.png") as out, Image.open(photo) as original:
+        assert out.size == (45, 29)
+        assert np.array_equal(np.asarray(out), np.asarray(codec.decompress(codec.compress(original))))
+    assert sorted(path.name for path in Path().iterdir()) == ["out.png", "photo.gnc", "photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")]
+)
+def test_the_ending_decides_the_kind_of_picture(run: Run, stream: Path, name: str, kind: str) -> None:
+    assert run("decompress", stream, name, "--model", PACKAGE).exit_code == 0
+    with Image.open(name) as image:
+        assert (image.format, image.size) == (kind, (45, 29))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
+def test_pictures_of_other_modes_are_taken(run: Run, photo: Path, mode: str) -> None:
+    name = "other.tif" if mode == "CMYK" else "other.png"
+    with Image.open(photo) as image:
+        if mode == "I;16":
+            Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(name)
+        else:
+            image.convert(mode).save(name)
+    assert run("compress", name, "other.gnc", "--model", PACKAGE).exit_code == 0
+    assert run("decompress", "other.gnc", "out.png", "--model", PACKAGE).exit_code == 0
+    with Image.open("out.png") as out:
+        assert out.size == (45, 29)
+
+
+def test_a_turned_photograph_is_set_upright(run: Run, photo: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photo) as image:
+        image.save("turned.jpg", exif=exif)
+    assert run("compress", "turned.jpg", "turned.gnc", "--model", PACKAGE).exit_code == 0
+    described = json.loads(run("info", "turned.gnc", "--json").stdout)
+    assert (described["width"], described["height"]) == (29, 45)
+
+
+def test_raw_takes_the_bound(run: Run, photo: Path) -> None:
+    assert run("compress", photo, "raw.gnc", "--model", PACKAGE, "--entropy", "raw").exit_code == 0
+    described = json.loads(run("info", "raw.gnc", "--json").stdout)
+    assert described["entropy"] == "raw"
+    assert described["payload_bytes"] <= 7  # 4 channels x 2 x 3 symbols of 5 values
+
+
+def test_info_tells_all_parts_of_a_stream(run: Run, stream: Path) -> None:
+    size = stream.stat().st_size
+    described = json.loads(run("info", stream, "--json").stdout)
+    assert described == {
+        "width": 45,
+        "height": 29,
+        "mode": "GC",
+        "entropy": parse(stream.read_bytes()).header.entropy,
+        "channels": 4,
+        "fingerprint": FINGERPRINT,
+        "header_bytes": 13,
+        "payload_bytes": size - 13,
+        "side_bytes": 0,
+        "total_bytes": size,
+        "bpp": size * 8 / (45 * 29),
+    }
+    text = run("info", stream).stdout
+    for part in ("45 x 29", "GC", FINGERPRINT, "13 bytes", f"{size - 13} bytes", f"{size} bytes", "side"):
+        assert part in text
+
+
+def test_info_loads_no_network_library_and_is_fast(run: Run, stream: Path) -> None:
+    code = (
+        "import sys; from gencomp.cli import main; main(['info', 'photo.gnc'], standalone_mode=False);"
+        "print([name for name in ('torch', 'numpy', 'PIL', 'mlflow', 'msgspec') if name in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("damage", ["empty", "foreign", "half", "flipped"])
+def test_damaged_streams_are_refused_in_one_line(run: Run, stream: Path, damage: str) -> None:
+    data = stream.read_bytes()
+    bad = {
+        "empty": b"",
+        "foreign": Path("photo.png").read_bytes(),
+        "half": data[: len(data) // 2],
+        "flipped": data[:-1] + bytes([data[-1] ^ 16]),
+    }[damage]
+    Path("bad.gnc").write_bytes(bad)
+    assert_refused(run("info", "bad.gnc"), "bad.gnc: ")
+    assert_refused(run("decompress", "bad.gnc", "out.png", "--model", PACKAGE), "bad.gnc: ")
+    assert not Path("out.png").exists()
+
+
+def test_every_truncation_and_every_flipped_bit_is_refused(run: Run, stream: Path) -> None:
+    data = stream.read_bytes()
+    flipped = [
+        data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :] for bit in range(8 * len(data))
+    ]
+    for bad in [data[:length] for length in range(len(data))] + flipped:
+        Path("bad.gnc").write_bytes(bad)
+        assert_refused(run("info", "bad.gnc"), "bad.gnc: ")
+
+
+def test_a_payload_that_stands_for_no_symbols_is_refused(run: Run, stream: Path) -> None:
+    header, payload = parse(stream.read_bytes())
+    Path("bad.gnc").write_bytes(pack(header, payload + b"\1" * 20))
+    assert_refused(run("decompress", "bad.gnc", "out.png", "--model", PACKAGE), "bad.gnc: damaged stream")
+
+
+def test_the_wrong_model_is_refused_with_both_fingerprints(run: Run, stream: Path) -> None:
+    config = ModelConfig(width=2, blocks=0, channels=4)
+    save_package(Path("other"), config, Compressor(config), fit_frequencies(np.ones((4, 5), np.int64)))
+    other = Codec.from_reference("other").package.fingerprint.hex()[:8]
+    result = run("decompress", stream, "out.png", "--model", "other")
+    assert_refused(result, FINGERPRINT)
+    assert_refused(result, other)
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize("place", ["models/gc", "cache/gencomp/models/0123"])
+def test_the_model_of_a_stream_is_found_by_its_fingerprint(run: Run, stream: Path, place: str) -> None:
+    assert_refused(run("decompress", stream, "out.png"), f"made by model {FINGERPRINT}")
+    assert_refused(run("decompress", stream, "out.png"), "--model REF")
+    Path(place).parent.mkdir(parents=True)
+    Path(place).symlink_to(PACKAGE, target_is_directory=True)
+    assert run("decompress", stream, "out.png").exit_code == 0
+
+
+def test_compressing_needs_a_model(run: Run, photo: Path) -> None:
+    assert_refused(run("compress", photo, "photo.gnc"), "add --model REF")
+    assert_refused(run("compress", photo, "photo.gnc", "--model", "nowhere"), "nowhere is not a model package")
+    assert_refused(run("compress", photo, "photo.gnc", "--model", "models:/a@b"), "there is no model store", code=1)
+    assert not Path("photo.gnc").exists()
+
+
+def test_pictures_that_cannot_be_read_are_refused(run: Run) -> None:
+    Path("text.png").write_text("hello")
+    assert_refused(run("compress", "text.png", "out.gnc", "--model", PACKAGE), "text.png: not a picture")
+    assert_refused(run("compress", "nowhere.png", "out.gnc", "--model", PACKAGE), "nowhere.png: no such file")
+    assert_refused(run("compress", ".", "out.gnc", "--model", PACKAGE), ".: not a file")
+    Image.new("1", (5000, 5000)).save("huge.png")
+    assert_refused(run("compress", "huge.png", "out.gnc", "--model", PACKAGE), "over the limit of 16777216 pixels")
+    assert not Path("out.gnc").exists()
+
+
+def test_an_existing_file_is_replaced_only_by_force(run: Run, photo: Path) -> None:
+    Path("out.gnc").write_text("precious")
+    assert_refused(run("compress", photo, "out.gnc", "--model", PACKAGE), "out.gnc exists: add --force")
+    assert Path("out.gnc").read_text() == "precious"
+    assert run("compress", photo, "out.gnc", "--model", PACKAGE, "--force").exit_code == 0
+    Path("out.png").write_text("precious")
+    assert_refused(run("decompress", "out.gnc", "out.png", "--model", PACKAGE), "out.png exists: add --force")
+    assert Path("out.png").read_text() == "precious"
+    assert run("decompress", "out.gnc", "out.png", "--model", PACKAGE, "--force").exit_code == 0
+    with Image.open("out.png") as image:
+        assert image.size == (45, 29)
+
+
+def test_impossible_outputs_are_refused_before_any_work(run: Run, photo: Path, stream: Path) -> None:
+    assert_refused(run("compress", photo, "nowhere/out.gnc", "--model", PACKAGE), "nowhere does not exist")
+    assert_refused(run("decompress", stream, "out.gif", "--model", PACKAGE), "must end in .png")
+    Path("folder.png").mkdir()
+    assert_refused(run("decompress", stream, "folder.png", "--model", PACKAGE, "--force"), "is not a file")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(run: Run, stream: Path) -> None:
+    """Room for 200 bytes per file, as on a disk that is full."""
+    Path("out.png").write_text("precious")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        result = run("decompress", stream, "out.png", "--model", PACKAGE, "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_refused(result, "File too large", code=1)
+    assert Path("out.png").read_text() == "precious"
+    assert sorted(path.name for path in Path().iterdir()) == ["out.png", "photo.gnc", "photo.png"]
+
+
+def test_the_installed_command_refuses_in_one_line_with_exit_code_2(run: Run) -> None:
+    Path("bad.gnc").write_bytes(b"\x9eG\0")
+    done = subprocess.run([*COMMAND, "info", "bad.gnc"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gencomp: bad.gnc: truncated stream: 3 bytes, and the header alone takes 13\n"
+
+
+def test_a_whole_journey_through_the_installed_command(run: Run, photo: Path) -> None:
+    for args in (
+        ["compress", "photo.png", "photo.gnc", "--model", str(PACKAGE)],
+        ["decompress", "photo.gnc", "out.png", "--model", str(PACKAGE)],
+        ["info", "photo.gnc", "--json"],
+    ):
+        done = subprocess.run(COMMAND + args, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["fingerprint"] == FINGERPRINT
+
+
+def test_local_and_pulled_models_are_listed(run: Run) -> None:
+    assert run("models", "list").stdout == ""
+    for place in ("models/gc", "cache/gencomp/models/0123"):
+        Path(place).parent.mkdir(parents=True)
+        Path(place).symlink_to(PACKAGE, target_is_directory=True)
+    content = content_hash(PACKAGE)[:12]
+    listed = run("models", "list")
+    assert [line.split() for line in listed.stdout.splitlines()] == [
+        ["local", content, "models/gc"],
+        ["pulled", content, f"{os.environ['XDG_CACHE_HOME']}/gencomp/models/0123"],
+    ]
+
+
+def test_pulling_refuses_what_it_cannot_do(run: Run) -> None:
+    Path("full").mkdir()
+    Path("full/file").touch()
+    assert_refused(run("models", "pull", "models:/a@b", "full"), "full exists: name a new folder")
+    assert_refused(run("models", "pull", "some/folder", "new"), "some/folder is not a registered model")
+    assert_refused(run("models", "pull", "models:/a@b", "new"), "there is no model store", code=1)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["compress"], ["decompress"], ["info"], ["models"], ["models", "list"], ["models", "pull"]]
+)
+def test_every_command_shows_an_example(run: Run, command: list[str]) -> None:
+    shown = run(*command, "--help")
+    assert shown.exit_code == 0
+    assert f"Example:\n    gencomp {' '.join(command)}".rstrip() in shown.stdout
+
+
+def test_unknown_options_are_refused_with_exit_code_2(run: Run) -> None:
+    assert run("info", "--colour").exit_code == 2
+    assert run("compress", "a.png").exit_code == 2
