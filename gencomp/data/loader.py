@@ -66,6 +66,8 @@ class Loader(NamedTuple):
     crop: int
     """Side of the square crops, pixels; smaller images are reflected up to it."""
     seed: int
+    colour_jitter: float = 0.0
+    """Largest relative change of brightness, contrast and saturation, and a fifth of it of hue; 0 leaves colours."""
 
     def batches(self, start: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> Iterator[Batch]:
         """Endless batches from number `start` on: this rank's slice of each, in order.
@@ -155,7 +157,7 @@ def derived_seed(*parts: object) -> int:
 
 def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
     """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
-    transform = _transform(loader.crop)
+    transform = _transform(loader.crop, loader.colour_jitter)
     transform.set_random_seed(derived_seed(loader.seed, "augmentation", epoch, sample.key))
     maps = [m for m in (sample.labels, sample.edges) if m is not None]
     result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
@@ -169,9 +171,11 @@ def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
 
 
 @functools.lru_cache
-def _transform(crop: int) -> A.Compose:
+def _transform(crop: int, jitter: float) -> A.Compose:
     pad = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_REFLECT_101)
-    return A.Compose([pad, A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5)])
+    spread = (1 - jitter, 1 + jitter)
+    colours = A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=jitter / 5, p=float(jitter > 0))
+    return A.Compose([pad, A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5), colours])
 
 
 def _collate(samples: list[Sample]) -> Batch:

@@ -43,6 +43,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Images of a step, over all processes."""
     crop: Annotated[int, msgspec.Meta(ge=32)] = 256
     """Side of the square crops, pixels; a multiple of the model's stride."""
+    colour_jitter: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Largest relative change of brightness, contrast and saturation of a crop, and a fifth of it of hue."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
     """Of Adam, for E, G and D."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -123,7 +125,7 @@ def train(
     start, history = nets.restore(load_state(scratch))
     E_q_G, D, step_G, step_D = accelerator.prepare(compressor, discriminator, optimiser_G, optimiser_D)
 
-    loader = Loader(shards, "train", config.batch, config.crop, seed)
+    loader = Loader(shards, "train", config.batch, config.crop, seed, config.colour_jitter)
     batches = loader.batches(start, accelerator.process_index, accelerator.num_processes, config.workers)
     sums: dict[str, Tensor] = {}
     for step in range(start, config.steps):

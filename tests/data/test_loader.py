@@ -102,3 +102,12 @@ def test_whole_samples_are_read_in_the_order_of_the_tars(photo_shards: Path) -> 
     assert samples[0].image.shape == (80, 96, 3)
     assert split_size(photo_shards, "train") == 4
     assert split_size(photo_shards, "test") == 0
+
+
+def test_colour_jitter_changes_the_colours_of_the_image_and_nothing_else(photo_shards: Path) -> None:
+    plain = next(loader(photo_shards).batches(0))
+    jittered = next(loader(photo_shards)._replace(colour_jitter=0.5).batches(0))
+    assert plain.keys == jittered.keys
+    assert plain.labels is not None and jittered.labels is not None
+    assert torch.equal(plain.labels, jittered.labels)
+    assert not torch.equal(plain.images, jittered.images)

@@ -1,0 +1,1 @@
+"""Metrics, anchors at equal bytes, gates and the report."""

@@ -1,0 +1,149 @@
+"""A model evaluated on held-out pictures: real files, decoded from their bytes, compared with the originals."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.codec.codec import Codec
+from gencomp.codec.container import Entropy, bound_bytes, describe
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, update_digest
+from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.evaluation.output import whole_folder
+from gencomp.evaluation.rates import RateRow, mean, write_rows
+from gencomp.models.content import content_hash
+from gencomp.models.package import load_package
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The means of an evaluation, and its exactness; what `metrics/<variant>.json` holds."""
+
+    images: int
+    """Pictures evaluated."""
+    evaluation_digest: str
+    """SHA-256 over keys and pixels of the pictures: equal digests, equal pictures."""
+    package: str
+    """Content hash of the package."""
+    fingerprint: str
+    """Head of the model's fingerprint, 8 hex digits, as files carry it."""
+    bpp: float
+    """Bytes of the file x 8 / pixels, mean over pictures."""
+    payload_bpp: float
+    """Its part in the payload."""
+    header_bpp: float
+    """Its part in the header."""
+    side_bpp: float
+    """Its part in side information."""
+    psnr: float
+    """dB, mean over pictures."""
+    ms_ssim: float | None
+    """In [0, 1], mean over the pictures that are large enough; None when none is."""
+    bound_violations: int
+    """Files larger than header + dim(w_hat) log2(L) bits."""
+    symbol_mismatches: int
+    """Symbols that came out of a file other than they went in."""
+
+
+class _Evaluated(NamedTuple):
+    row: RateRow
+    within_bound: bool
+    mismatches: int
+
+
+def evaluate(
+    package_folder: Path, images: Iterable[HeldOutImage], entropy: Entropy, name: str, output: Path
+) -> Metrics:
+    """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
+
+    `name` is the codec's name in `output/images.csv`. Raises PackageError, StreamError, or HeldOutError when there
+    are no pictures.
+    """
+    package = load_package(package_folder)
+    codec = Codec.from_package(package)
+    seen = hashlib.sha256()
+    results: list[_Evaluated] = []
+    with whole_folder(output) as folder:
+        (folder / "streams").mkdir()
+        (folder / "decoded").mkdir()
+        for image in images:
+            update_digest(seen, image)
+            results.append(_evaluate_image(codec, image, entropy, name, folder))
+        if not results:
+            raise HeldOutError("there are no pictures to evaluate on")
+        write_rows(folder / "images.csv", [result.row for result in results])
+    return _metrics(results, seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex())
+
+
+def metrics_json(metrics: Metrics) -> bytes:
+    """The canonical JSON of an evaluation's means."""
+    return (json.dumps(msgspec.to_builtins(metrics), indent=2) + "\n").encode()
+
+
+def _evaluate_image(codec: Codec, image: HeldOutImage, entropy: Entropy, name: str, folder: Path) -> _Evaluated:
+    stream = folder / "streams" / f"{image.key}.gnc"
+    picture = Image.fromarray(image.pixels)
+    stream.write_bytes(codec.compress(picture, entropy=entropy))
+    data = stream.read_bytes()
+    decoded = codec.decompress(data)
+    decoded.save(folder / "decoded" / f"{image.key}.png")
+    symbols = codec.symbols(picture)
+    channels, h, w = symbols.shape
+    bound = bound_bytes(channels, h, w, codec.package.config.levels)
+    return _Evaluated(
+        row=_row(image, data, np.asarray(decoded), name, entropy),
+        within_bound=len(data) <= bound,
+        mismatches=_mismatches(symbols, codec.decode_symbols(data)),
+    )
+
+
+def _row(image: HeldOutImage, data: bytes, decoded: NDArray[np.uint8], name: str, entropy: Entropy) -> RateRow:
+    info = describe(data)
+    return RateRow(
+        key=image.key,
+        codec=name,
+        setting=entropy,
+        width=info.width,
+        height=info.height,
+        size=len(data),
+        header_bytes=info.header_bytes,
+        side_bytes=info.side_bytes,
+        psnr=psnr(image.pixels, decoded),
+        ms_ssim=ms_ssim(image.pixels, decoded),
+    )
+
+
+def _mismatches(encoded: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> int:
+    """How many symbols differ; all of them when the shapes do."""
+    return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
+
+
+def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str) -> Metrics:
+    rows = [result.row for result in results]
+    bpp = _mean([row.bpp for row in rows])
+    header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
+    side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
+    similarity = mean([row.ms_ssim for row in rows])
+    return Metrics(
+        images=len(rows),
+        evaluation_digest=digest,
+        package=package,
+        fingerprint=fingerprint,
+        bpp=bpp,
+        payload_bpp=bpp - header - side,
+        header_bpp=header,
+        side_bpp=side,
+        psnr=round(_mean([row.psnr for row in rows]), 4),
+        ms_ssim=None if similarity is None else round(similarity, 6),
+        bound_violations=sum(not result.within_bound for result in results),
+        symbol_mismatches=sum(result.mismatches for result in results),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

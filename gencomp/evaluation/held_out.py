@@ -1,0 +1,101 @@
+"""The pictures that a model is evaluated on: the held-out split of the training shards, or a folder."""
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.codec.pixels import canonical
+
+SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
+
+
+class HeldOutError(ValueError):
+    """Pictures that cannot be evaluated on; the message is one line that says what to do."""
+
+
+class HeldOutImage(NamedTuple):
+    """One picture."""
+
+    key: str
+    """Name, unique in its set, of letters, digits, `_` and `-`."""
+    pixels: NDArray[np.uint8]
+    """(H, W, 3), RGB."""
+
+
+class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which pictures are evaluated, and how models code them."""
+
+    split: Literal["train", "val", "test"]
+    """Split of the shards that is held out from training."""
+    images: str | None
+    """A folder of pictures to evaluate on instead of the split; null for the split."""
+    entropy: Literal["raw", "static"]
+    """Entropy coding of the models' files."""
+
+
+def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutImage]:
+    """The pictures that `config` names, one at a time; `shards` is the dataset's shard folder. Raises HeldOutError."""
+    return held_out_images(shards, config.split) if config.images is None else folder_images(Path(config.images))
+
+
+def held_out_images(shards: Path, split: str) -> Iterator[HeldOutImage]:
+    """The pictures of one split of a shard folder, one at a time, in the manifest's order. Raises HeldOutError."""
+    for shard in _shard_names(shards, split):
+        with tarfile.open(shards / shard) as archive:
+            for member in archive:
+                key, _, suffix = member.name.partition(".")
+                file = archive.extractfile(member)
+                if suffix in SUFFIXES and file is not None:
+                    yield HeldOutImage(key, _decode(file.read(), f"{shards / shard}: {member.name}"))
+
+
+def folder_images(folder: Path) -> Iterator[HeldOutImage]:
+    """The pictures of a folder, one at a time, sorted by name. Raises HeldOutError."""
+    if not folder.is_dir():
+        raise HeldOutError(f"{folder}: no such folder of pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower().lstrip(".") in SUFFIXES)
+    if not paths:
+        raise HeldOutError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
+    seen: dict[str, Path] = {}
+    for path in paths:
+        key = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
+        if key in seen:
+            raise HeldOutError(f"{path} and {seen[key].name} would share the key {key}; rename one of them")
+        seen[key] = path
+        yield HeldOutImage(key, _decode(path.read_bytes(), str(path)))
+
+
+def update_digest(result: "hashlib._Hash", image: HeldOutImage) -> None:
+    """Add key, size and pixels of one picture to a digest of the evaluation."""
+    height, width, _ = image.pixels.shape
+    result.update(f"{image.key} {width}x{height}\n".encode())
+    result.update(image.pixels.tobytes())
+
+
+def _shard_names(shards: Path, split: str) -> list[str]:
+    path = shards / "manifest.json"
+    try:
+        splits = json.loads(path.read_text())["splits"]
+    except FileNotFoundError:
+        raise HeldOutError(f"{path}: no such file; run the shard stage first") from None
+    if not splits.get(split, {}).get("samples"):
+        raise HeldOutError(f"{path}: split `{split}` holds no pictures; splits here: {', '.join(sorted(splits))}")
+    return [shard["name"] for shard in splits[split]["shards"]]
+
+
+def _decode(data: bytes, where: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(canonical(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise HeldOutError(f"{where}: not a readable picture ({error})") from None

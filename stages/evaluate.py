@@ -1,0 +1,41 @@
+"""Compress and decode the held-out pictures with a variant's model, and measure rates and quality."""
+
+from pathlib import Path
+
+import msgspec
+
+from gencomp.codec.container import StreamError
+from gencomp.data.atomic import replacing
+from gencomp.evaluation.evaluate import evaluate, metrics_json
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_images
+from gencomp.models.package import PackageError
+from stages.entry import StageError, params, run
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """What this stage needs to know of a variant; its other keys belong to the training."""
+
+    dataset: str
+    """Name of its dataset."""
+
+
+def main(variant: str, package: str = "", output: str = "") -> None:
+    """Evaluate models/<variant>, or the package folder given, on the current evaluation.
+
+    With --output, the files and metrics.json go to that folder and the declared outputs stay as they are:
+    python -m stages.evaluate gc --package models/gc --output /tmp/evaluation
+    """
+    config = params(EvaluationConfig, "evaluation")
+    images = evaluation_images(config, Path("data/shards", params(Variant, "variants", variant).dataset))
+    folder = Path(output or f"evaluation/{variant}")
+    try:
+        metrics = evaluate(Path(package or f"models/{variant}"), images, config.entropy, variant, folder)
+    except (PackageError, StreamError, HeldOutError) as error:
+        raise StageError(str(error)) from None
+    with replacing(folder / "metrics.json" if output else Path(f"metrics/{variant}.json")) as temporary:
+        temporary.write_bytes(metrics_json(metrics))
+    print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp, {metrics.psnr:.2f} dB")
+
+
+if __name__ == "__main__":
+    run(main)

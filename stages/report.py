@@ -1,0 +1,45 @@
+"""Make the report of all variants: one page, and the points of its rate curves."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+
+from gencomp.data.atomic import replacing
+from gencomp.data.failure import DataError
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
+from gencomp.evaluation.rates import RatesError
+from gencomp.evaluation.report import Inputs, build_report
+from stages.entry import StageError, params, run
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """What this stage needs to know of a variant; its other keys belong to the training."""
+
+    dataset: str
+    """Name of its dataset."""
+
+
+def main() -> None:
+    """Write report/index.html and report/rates.csv."""
+    sections = params(dict[str, object])
+    digests = {name: _digest(sections.get(name)) for name in ("datasets", "variants", "evaluation", "anchors")}
+    variants = params(dict[str, Variant], "variants")
+    datasets = {name: variant.dataset for name, variant in variants.items()}
+    try:
+        report = build_report(Inputs(Path(), datasets, params(EvaluationConfig, "evaluation"), digests))
+    except (DataError, HeldOutError, RatesError) as error:
+        raise StageError(str(error)) from None
+    for name, data in (("index.html", report.html), ("rates.csv", report.rates_csv)):
+        with replacing(Path("report", name)) as temporary:
+            temporary.write_bytes(data)
+    print(f"report/index.html: {len(report.html) / 1e6:.1f} MB")
+
+
+def _digest(section: object) -> str:
+    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)

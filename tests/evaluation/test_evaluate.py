@@ -1,0 +1,82 @@
+"""A model evaluated by real files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from gencomp.codec.codec import Codec
+from gencomp.codec.container import Entropy, describe
+from gencomp.evaluation.evaluate import evaluate, metrics_json
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
+from gencomp.evaluation.metrics import psnr
+from gencomp.evaluation.rates import read_rows
+from gencomp.models.content import content_hash
+from gencomp.models.package import PackageError
+
+COFFEE = np.asarray(Image.fromarray(data.coffee()).resize((181, 177)))
+IMAGES = [HeldOutImage("coffee", COFFEE), HeldOutImage("dot", COFFEE[:1, :1]), HeldOutImage("strip", COFFEE[:33, :17])]
+
+
+def test_rates_are_those_of_the_files_and_quality_is_that_of_the_decoded_pictures(
+    package: Path, tmp_path: Path
+) -> None:
+    metrics = evaluate(package, IMAGES, "static", "gc", tmp_path / "x")
+    rows = read_rows(tmp_path / "x" / "images.csv")
+    codec = Codec.from_reference(package)
+    for image, row in zip(IMAGES, rows, strict=True):
+        stream = (tmp_path / "x" / "streams" / f"{image.key}.gnc").read_bytes()
+        decoded = np.asarray(Image.open(tmp_path / "x" / "decoded" / f"{image.key}.png"))
+        assert (row.key, row.codec, row.setting) == (image.key, "gc", "static")
+        assert row.size == len(stream)
+        assert (decoded == np.asarray(codec.decompress(stream))).all()
+        assert row.psnr == pytest.approx(psnr(image.pixels, decoded), abs=1e-4)
+        assert (row.header_bytes, row.side_bytes) == (describe(stream).header_bytes, 0)
+    assert metrics.bpp == pytest.approx(np.mean([row.bpp for row in rows]), abs=1e-6)
+    assert metrics.payload_bpp + metrics.header_bpp + metrics.side_bpp == pytest.approx(metrics.bpp, abs=2e-6)
+    assert metrics.psnr == pytest.approx(np.mean([row.psnr for row in rows]), abs=1e-3)
+    assert metrics.ms_ssim == rows[0].ms_ssim
+    assert (metrics.images, metrics.symbol_mismatches, metrics.bound_violations) == (3, 0, 0)
+
+
+def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path, tmp_path: Path) -> None:
+    metrics = json.loads(metrics_json(evaluate(package, IMAGES[1:], "raw", "gc", tmp_path / "x")))
+    assert list(metrics) == [
+        *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
+        *("psnr", "ms_ssim", "bound_violations", "symbol_mismatches"),
+    ]
+    assert metrics["package"] == content_hash(package)
+    stream = (tmp_path / "x" / "streams" / "dot.gnc").read_bytes()
+    assert metrics["fingerprint"] == describe(stream).fingerprint
+    assert metrics["ms_ssim"] is None
+
+
+def test_evaluating_twice_gives_the_same_bytes_and_leaves_nothing_of_the_first(package: Path, tmp_path: Path) -> None:
+    first = evaluate(package, IMAGES, "static", "gc", tmp_path / "x")
+    (tmp_path / "x" / "streams" / "stale.gnc").write_bytes(b"left over")
+    second = evaluate(package, IMAGES, "static", "gc", tmp_path / "x")
+    third = evaluate(package, IMAGES, "static", "gc", tmp_path / "y")
+    assert first == second == third
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "x", tmp_path / "y")
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) == 2 * len(IMAGES) + 1
+
+
+def test_the_digest_of_an_evaluation_is_that_of_its_pictures_not_of_the_model(package: Path, tmp_path: Path) -> None:
+    cases: list[tuple[list[HeldOutImage], Entropy]] = [(IMAGES[1:], "static"), (IMAGES[1:], "raw"), (IMAGES[2:], "raw")]
+    digests = [evaluate(package, *case, "gc", tmp_path / "x").evaluation_digest for case in cases]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_folder_without_a_model_and_no_pictures_are_refused_and_leave_nothing(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(PackageError):
+        evaluate(tmp_path, IMAGES, "static", "gc", tmp_path / "x")
+    with pytest.raises(HeldOutError, match="no pictures"):
+        evaluate(package, [], "static", "gc", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,122 @@
+"""PSNR and MS-SSIM against independent implementations."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from scipy.ndimage import correlate1d  # type: ignore[import-untyped]
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+
+from gencomp.evaluation.metrics import ms_ssim, psnr
+
+WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
+SIZES = [(176, 176), (177, 241), (300, 451)]
+
+
+def photograph(height: int, width: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(data.coffee()).resize((width, height)))
+
+
+def noisy(x: NDArray[np.uint8], spread: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(spread).integers(-spread, spread + 1, x.shape)
+    return np.clip(x + noise, 0, 255).astype(np.uint8)
+
+
+def blurred(x: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(x).filter(ImageFilter.GaussianBlur(3)))
+
+
+def reference_ms_ssim(x: NDArray[np.uint8], y: NDArray[np.uint8], *, border: bool) -> float:
+    """Wang, Simoncelli and Bovik (2003) in double precision, on the part of each scale that the window fully covers.
+
+    With `border`, the coarsest scale is averaged over all of its positions, mirrored at the edges, as in torchmetrics.
+    """
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    terms = []
+    for scale in range(5):
+        luminance, structure = _similarity(a, b, cropped=not (border and scale == 4))
+        terms.append(max((luminance * structure).mean() if scale == 4 else structure.mean(), 0))
+        a, b = _halved(a), _halved(b)
+    return float(np.prod(np.array(terms) ** WEIGHTS))
+
+
+def _similarity(
+    a: NDArray[np.float64], b: NDArray[np.float64], cropped: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean_a, mean_b, square_a, square_b, product = (_smoothed(z, cropped) for z in (a, b, a * a, b * b, a * b))
+    variance_a, variance_b, covariance = square_a - mean_a**2, square_b - mean_b**2, product - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return luminance, (2 * covariance + c2) / (variance_a + variance_b + c2)
+
+
+def _smoothed(a: NDArray[np.float64], cropped: bool) -> NDArray[np.float64]:
+    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    smooth = correlate1d(correlate1d(a, window, axis=0, mode="mirror"), window, axis=1, mode="mirror")
+    return smooth[5:-5, 5:-5] if cropped else smooth
+
+
+def _halved(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    height, width = a.shape[0] // 2 * 2, a.shape[1] // 2 * 2
+    a = a[:height, :width]
+    return (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) / 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 33), *SIZES])
+def test_psnr_is_that_of_scikit_image(size: tuple[int, int]) -> None:
+    x = photograph(*size)
+    for y in (noisy(x, 3), noisy(x, 80), 255 - x):
+        assert psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y, data_range=255), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ms_ssim_is_that_of_an_independent_implementation(size: tuple[int, int]) -> None:
+    x = photograph(*size)
+    for y in (noisy(x, 5), noisy(x, 90), blurred(x), np.full_like(x, 128)):
+        assert ms_ssim(x, y) == pytest.approx(reference_ms_ssim(x, y, border=True), abs=2e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ms_ssim_is_within_a_hundredth_of_the_published_definition(size: tuple[int, int]) -> None:
+    x = photograph(*size)
+    for y in (noisy(x, 5), noisy(x, 90), blurred(x)):
+        assert ms_ssim(x, y) == pytest.approx(reference_ms_ssim(x, y, border=False), abs=0.01)
+
+
+def test_identical_pictures_have_the_highest_values() -> None:
+    x = photograph(177, 241)
+    assert psnr(x, x) == 99.0
+    assert ms_ssim(x, x) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_one_wrong_value_in_a_large_picture_is_still_told_from_none() -> None:
+    x = np.zeros((2000, 2000, 3), np.uint8)
+    y = x.copy()
+    y[0, 0, 0] = 1
+    assert psnr(x, y) == 99.0  # 119 dB, above what is ever reported
+    y[0, 0, 0] = 255
+    assert psnr(x, y) == pytest.approx(10 * np.log10(x.size))
+
+
+@pytest.mark.parametrize("size", [(160, 400), (400, 160), (1, 1)])
+def test_a_picture_too_small_for_five_scales_has_no_ms_ssim(size: tuple[int, int]) -> None:
+    x = photograph(*size)
+    assert ms_ssim(x, noisy(x, 9)) is None
+
+
+@pytest.mark.parametrize("size", [(161, 256), (256, 170), (175, 175)])
+def test_a_picture_a_little_too_small_is_continued_by_its_mirror_image(size: tuple[int, int]) -> None:
+    x = photograph(*size)
+    y = noisy(x, 20)
+    missing = [(0, max(176 - side, 0)) for side in size]
+    padded = [np.pad(z, (*missing, (0, 0)), mode="reflect") for z in (x, y)]
+    assert ms_ssim(x, y) == pytest.approx(reference_ms_ssim(*padded, border=True), abs=2e-5)
+
+
+def test_pictures_of_two_sizes_are_refused_with_their_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(8, 9, 3\) and \(9, 8, 3\)"):
+        psnr(photograph(8, 9), photograph(9, 8))
+    with pytest.raises(ValueError, match=r"\(8, 9\)"):
+        ms_ssim(photograph(8, 9)[..., 0], photograph(8, 9)[..., 0])

@@ -1,0 +1,38 @@
+"""The three sentences."""
+
+from gencomp.evaluation.equal_bytes import EqualBytes
+from gencomp.evaluation.summary import VariantResult, listed, sentences
+
+
+def row(title: str, size: float, psnr: float, too_large: int = 0, *, model: bool = False) -> EqualBytes:
+    return EqualBytes(title, title, model, size, size / 8192, size / 200, psnr, None, too_large, 4)
+
+
+OWN = row("gc", 200, 21.5, model=True)
+
+
+def result(*anchors: EqualBytes, violations: int = 0, mismatches: int = 0) -> VariantResult:
+    return VariantResult("gc", "photos", [OWN, *anchors], violations, mismatches)
+
+
+def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_are_exact() -> None:
+    anchors = row("JPEG 2000", 190, 17.25), row("BPG", 260, 22, 3), row("JPEG", 1200, 20, 4), row("AVIF", 900, 25, 4)
+    assert sentences([result(*anchors)]) == [
+        "A held-out picture of photos takes gc 200 bytes (0.0244 bpp, 21.50 dB).",
+        "With the bytes of gc, JPEG 2000 reaches 17.25 dB; BPG goes that low for 1 of 4 pictures; "
+        "JPEG and AVIF cannot go that low, with smallest files 6.0 and 4.5 times as large.",
+        "All 4 files decode to exactly the symbols that were encoded, and none is above its bound.",
+    ]
+
+
+def test_faults_are_counted_over_all_variants_and_condemn() -> None:
+    _, _, exact = sentences([result(violations=1), result(mismatches=70)])
+    assert exact == "Of 8 files, 1 are above their bound, and 70 symbols came back changed: not fit for use."
+
+
+def test_without_anchors_the_second_sentence_says_so() -> None:
+    assert sentences([result()])[1] == "No classical codec was measured beside them."
+
+
+def test_words_are_listed_as_people_write_them() -> None:
+    assert [listed(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
