@@ -1,11 +1,12 @@
 """The compressor: its config, and E, q and G composed (section 4 of the paper)."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from gencomp.models.blocks import ChannelNorm, Norm
 from gencomp.models.encoder import Encoder
 from gencomp.models.generator import Generator
 from gencomp.models.quantizer import Quantizer
@@ -26,6 +27,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """L, centers of the quantiser."""
     sigma: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     """Hardness of the soft assignment that carries the gradient."""
+    normalisation: Literal["instance", "channel"] = "instance"
+    """Of E and G: over the picture per channel, as in the paper, or over the channels per pixel."""
 
     @property
     def stride(self) -> int:
@@ -55,9 +58,10 @@ class Compressor(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.E = Encoder(config.width, config.downsamplings, config.channels)
+        norm: Norm = nn.InstanceNorm2d if config.normalisation == "instance" else ChannelNorm
+        self.E = Encoder(config.width, config.downsamplings, config.channels, norm)
         self.q = Quantizer(config.levels, config.sigma)
-        self.G = Generator(config.width, config.downsamplings, config.blocks, config.channels)
+        self.G = Generator(config.width, config.downsamplings, config.blocks, config.channels, norm)
 
     def forward(self, x: Tensor) -> Reconstruction:
         w_hat = self.q(self.E(x))

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gencomp.models.blocks import R, c3s1, linear, u
+from gencomp.models.blocks import Norm, R, c3s1, linear, u
 
 
 class Generator(nn.Module):
@@ -14,13 +14,13 @@ class Generator(nn.Module):
     w_hat (N, channels, h, w), one center per element -> x_hat (N, 3, h * stride, w * stride) in [-1, 1]; h, w >= 2.
     """
 
-    def __init__(self, width: int, downsamplings: int, blocks: int, channels: int) -> None:
+    def __init__(self, width: int, downsamplings: int, blocks: int, channels: int, norm: Norm) -> None:
         super().__init__()
         widths = [width * 2**i for i in reversed(range(downsamplings + 1))]
         self.layers = nn.Sequential(
-            c3s1(channels, widths[0]),
-            *(R(widths[0]) for _ in range(blocks)),
-            *(u(inputs, k) for inputs, k in pairwise(widths)),
+            c3s1(channels, widths[0], norm),
+            *(R(widths[0], norm) for _ in range(blocks)),
+            *(u(inputs, k, norm) for inputs, k in pairwise(widths)),
             linear(width, 3, 7),
         )
 

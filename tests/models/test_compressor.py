@@ -57,7 +57,7 @@ def test_the_smallest_accepted_side_passes_through() -> None:
 
 def test_an_untrained_encoder_hits_all_five_centers_because_its_last_layer_is_linear() -> None:
     """A normalisation and ReLU there would leave the centers -2 and -1 unused."""
-    encoder = Encoder(width=60, downsamplings=4, channels=4)
+    encoder = Encoder(width=60, downsamplings=4, channels=4, norm=torch.nn.InstanceNorm2d)
     initialise(encoder, torch.Generator().manual_seed(0))
     x = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_an_untrained_encoder_hits_all_five_centers_because_its_last_layer_is_li
 
 
 def test_the_generator_ends_in_a_bare_convolution_and_tanh() -> None:
-    assert isinstance(list(Generator(4, 4, 1, 4).layers)[-1], torch.nn.Conv2d)
+    assert isinstance(list(Generator(4, 4, 1, 4, torch.nn.InstanceNorm2d).layers)[-1], torch.nn.Conv2d)
 
 
 def test_the_gradient_of_the_distortion_reaches_every_weight_of_the_encoder() -> None:

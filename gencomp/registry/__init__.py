@@ -1,0 +1,1 @@
+"""MLflow: tracking, versions, aliases and the served model."""

@@ -1,0 +1,150 @@
+"""The gate's checks, as functions of numbers."""
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gencomp.codec.container import bound_bytes
+from gencomp.evaluation.gate import (
+    GateConfig,
+    Measured,
+    Tolerances,
+    Verdict,
+    absolute_checks,
+    compare,
+    passed,
+    verdict_json,
+)
+from gencomp.evaluation.rates import RateRow
+from stages.gate import Latent, bound_bpp
+
+GOOD = Measured(
+    images=3,
+    evaluation_digest="e" * 64,
+    package="a" * 64,
+    bpp=0.03,
+    psnr=24.0,
+    ms_ssim=0.9,
+    bound_violations=0,
+    symbol_mismatches=0,
+)
+CONFIG = GateConfig(minimum_psnr=12.0)
+TOLERANCES = Tolerances(psnr=0.3, ms_ssim=0.01, bpp=0.05)
+
+
+def failing(measured: Measured, package: str = "a" * 64) -> list[str]:
+    return [check.name for check in absolute_checks(measured, package, 0.04, CONFIG) if not check.passed]
+
+
+def changed(**fields: object) -> Measured:
+    return msgspec.structs.replace(GOOD, **fields)
+
+
+def test_a_good_model_passes_every_check() -> None:
+    assert failing(GOOD) == []
+    assert failing(changed(ms_ssim=None)) == []
+    assert failing(changed(bpp=0.04)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"symbol_mismatches": 1}, ["symbols"]),
+        ({"bound_violations": 2}, ["files"]),
+        ({"images": 0}, ["images"]),
+        ({"bpp": 0.0}, ["rate"]),
+        ({"bpp": 0.041}, ["rate"]),
+        ({"psnr": 11.99}, ["psnr"]),
+        ({"psnr": math.nan}, ["finite", "psnr"]),
+        ({"psnr": math.inf}, ["finite"]),
+        ({"bpp": math.nan}, ["rate", "finite"]),
+        ({"ms_ssim": math.nan}, ["finite", "ms-ssim"]),
+        ({"ms_ssim": -0.1}, ["ms-ssim"]),
+    ],
+)
+def test_each_fault_fails_the_checks_that_name_it(fields: dict[str, object], names: list[str]) -> None:
+    assert failing(changed(**fields)) == names
+
+
+def test_metrics_of_another_package_fail() -> None:
+    assert failing(GOOD, package="b" * 64) == ["package"]
+
+
+def test_every_check_says_what_was_found_and_what_was_asked_for_in_one_line() -> None:
+    for check in absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG) + compare(GOOD, GOOD, TOLERANCES):
+        assert check.reason and "\n" not in check.reason
+    reasons = {check.name: check.reason for check in absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG)}
+    assert reasons["psnr"] == "9.5 dB, at least 12"
+    assert reasons["package"] == "evaluated aaaaaaaaaaaa, at hand bbbbbbbbbbbb"
+
+
+def test_a_verdict_is_canonical_json_and_holds_no_nan() -> None:
+    checks = absolute_checks(changed(psnr=math.nan), "a" * 64, 0.04, CONFIG)
+    verdict = Verdict("gc", "a" * 64, passed(checks), checks)
+    data = verdict_json(verdict)
+    assert data == verdict_json(verdict)
+    parsed = json.loads(data, parse_constant=pytest.fail)
+    assert parsed["passed"] is False
+    assert {check["name"]: check["value"] for check in parsed["checks"]}["psnr"] is None
+    assert msgspec.json.decode(data, type=Verdict).checks[0] == checks[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({}, []),
+        ({"psnr": 23.71, "ms_ssim": 0.891, "bpp": 0.0314}, []),
+        ({"psnr": 30.0, "ms_ssim": 0.99, "bpp": 0.001}, []),
+        ({"psnr": 23.69}, ["psnr"]),
+        ({"ms_ssim": 0.889}, ["ms-ssim"]),
+        ({"ms_ssim": None}, ["ms-ssim"]),
+        ({"bpp": 0.0316}, ["rate"]),
+        ({"psnr": math.nan}, ["psnr"]),
+        ({"evaluation_digest": "f" * 64}, ["pictures"]),
+    ],
+)
+def test_a_candidate_may_be_worse_than_the_champion_only_within_the_tolerances(
+    fields: dict[str, object], names: list[str]
+) -> None:
+    assert [check.name for check in compare(changed(**fields), GOOD, TOLERANCES) if not check.passed] == names
+
+
+def test_pictures_too_small_for_ms_ssim_are_compared_without_it() -> None:
+    small = changed(ms_ssim=None)
+    assert passed(compare(small, small, TOLERANCES))
+
+
+@pytest.mark.parametrize(("width", "height", "h", "w"), [(1, 1, 2, 2), (33, 17, 2, 3), (451, 300, 19, 29)])
+def test_the_bound_on_the_rate_counts_the_padding_and_the_header(width: int, height: int, h: int, w: int) -> None:
+    row = RateRow("key", "gc", "static", width, height, 100, 13, 0, 20.0, None)
+    latent = Latent(channels=4, levels=5, downsamplings=4)
+    assert bound_bpp(latent, [row]) == bound_bytes(4, h, w, 5) * 8 / (width * height)
+    assert bound_bpp(latent, []) == 0.0
+
+
+def test_the_stage_judges_what_it_finds_and_a_failed_verdict_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gencomp.evaluation.rates import write_rows
+    from gencomp.models.content import content_hash
+    from stages import gate
+
+    monkeypatch.chdir(tmp_path)
+    for folder in ("models/gc", "evaluation/gc", "metrics"):
+        Path(folder).mkdir(parents=True)
+    Path("params.yaml").write_text("threads: 1\ngate: {minimum_psnr: 12.0}\n")
+    Path("models/gc/config.json").write_text('{"channels": 4, "levels": 5, "downsamplings": 4, "width": 60}')
+    Path("models/gc/model.safetensors").write_bytes(b"weights")
+    Path("models/gc/tables.json").write_text("{}")
+    write_rows(Path("evaluation/gc/images.csv"), [RateRow("key", "gc", "static", 451, 300, 500, 13, 0, 20.0, None)])
+    measured = changed(package=content_hash(Path("models/gc")), bpp=0.0296)
+    for psnr, outcome in ((24.0, True), (8.0, False)):
+        evaluated = msgspec.to_builtins(msgspec.structs.replace(measured, psnr=psnr))
+        Path("metrics/gc.json").write_text(json.dumps(evaluated | {"fingerprint": "00000000"}))
+        gate.main("gc")
+        verdict = json.loads(Path("gate/gc.json").read_text())
+        assert (verdict["variant"], verdict["package"], verdict["passed"]) == ("gc", measured.package, outcome)
+    assert [check["name"] for check in verdict["checks"] if not check["passed"]] == ["psnr"]
