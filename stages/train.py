@@ -62,7 +62,10 @@ def _train(variant: str, config: VariantConfig, seed: int, shards: Path, folder:
     pictures.mkdir(exist_ok=True)
     settings = flatten(msgspec.to_builtins(config))
     shown = params(str, "datasets", config.dataset, "source", "kind") not in PRIVATE_SOURCES
-    with RunLogger(name=variant, content=key, params=settings) as logger, progress_line(variant, config.training.steps) as line:
+    with (
+        RunLogger(name=variant, content=key, params=settings) as logger,
+        progress_line(variant, config.training.steps) as line,
+    ):
 
         def picture(step: int, pixels: NDArray[np.uint8]) -> None:
             path = pictures / f"step-{step:07d}.png"
@@ -90,7 +93,7 @@ def _train(variant: str, config: VariantConfig, seed: int, shards: Path, folder:
 
 def resume_key(config: VariantConfig, seed: int, threads: int, shards: Path) -> str:
     """What a resume state belongs to: config, data and code. Anything else would train on under a wrong name."""
-    digest = hashlib.sha256(msgspec.json.encode([config, seed, threads, torch.__version__], order="sorted"))
+    digest = hashlib.sha256(msgspec.json.encode([config, seed, threads, str(torch.__version__)], order="sorted"))
     digest.update((shards / "manifest.json").read_bytes())
     for name, module in sorted(sys.modules.items()):
         source = getattr(module, "__file__", None)

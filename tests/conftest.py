@@ -65,3 +65,9 @@ def photo_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps({"dataset": "photographs", "splits": splits}))
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left with one when the others are done."""
+    long = ("tests/test_pipeline.py", "tests/flows/test_pipeline.py")
+    items.sort(key=lambda item: not item.nodeid.startswith(long))

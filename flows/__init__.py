@@ -1,0 +1,1 @@
+"""Prefect flows that run the DVC pipeline: observed, GPU-slotted and scheduled."""

@@ -1,0 +1,70 @@
+"""What every flow's command does around it: checkout, environment, Prefect server, signals, one-line errors."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from flows.environment import prepare
+from flows.lock import CheckoutBusyError
+from flows.server import ServerError, prefect_server
+
+_DELIVERY_SECONDS = 5.0
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End with exit status 1 and one line on standard error for what a user can mend."""
+    try:
+        yield
+    except (CheckoutBusyError, ServerError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def checkout() -> Path:
+    """The checkout that the command was started in; raises ClickException elsewhere."""
+    root = Path.cwd()
+    if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
+        raise click.ClickException(f"{root} has no .dvc folder and dvc.yaml: start this in the root of the repository")
+    return root
+
+
+@contextmanager
+def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False) -> Iterator[str]:
+    """Prepare the environment and a server; yields its API address. Prefect is imported inside, not before.
+
+    The server is the one that PREFECT_API_URL names; else one on loopback that ends with this command.
+    """
+    prepare(root)
+    signal.signal(signal.SIGTERM, _exit)
+    if api := os.environ.get("PREFECT_API_URL"):
+        yield api
+        return
+    with prefect_server(Path(os.environ["PREFECT_HOME"]), port=port, dashboard=dashboard) as api:
+        os.environ["PREFECT_API_URL"] = api
+        from flows.slots import free_all_slots
+
+        free_all_slots()
+        try:
+            yield api
+        finally:
+            _deliver()
+
+
+def _deliver() -> None:
+    # Prefect sends logs and events from threads, and would wait minutes at exit for a server that has ended by then.
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
+    EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    # The default action would end this process before it ends what it started.
+    sys.exit(128 + number)

@@ -1,0 +1,153 @@
+"""A command whose whole process tree ends with its starter.
+
+`dvc` that gets SIGTERM or SIGKILL leaves its stage running, and a re-run then starts a second writer. So every long
+command runs under this file as a small process of its own: leader of a new session, and on Linux the adopter of every
+orphan below it. It ends the tree on SIGTERM, SIGINT, SIGHUP, when the pipe from its starter closes (the starter died,
+by SIGKILL as well), and when the command is done but left something running.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import psutil
+
+GRACE_SECONDS = 5.0
+"""Time between SIGTERM and SIGKILL for a tree that is ended, in seconds."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_STOPPED = 128 + signal.SIGTERM
+
+
+class Guarded:
+    """A started command; `output` receives its standard output and error together (a file, or `subprocess.PIPE`)."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        output: int | IO[bytes],
+    ) -> None:
+        # -P: flows/ must not become the first folder that the guard imports from.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, *command],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def output(self) -> IO[bytes]:
+        """The read end of the command's output; only with `output=subprocess.PIPE`."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self) -> int:
+        """Wait for the end of the whole tree; returns the command's exit status (negative: the guard was killed)."""
+        status = self._process.wait()
+        if status < 0:
+            self._end_group()
+        return status
+
+    def end(self) -> None:
+        """End the whole tree and wait for it; nothing happens when it has ended already."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            ended = self._process.wait(timeout=3 * GRACE_SECONDS) >= 0
+        except subprocess.TimeoutExpired:
+            ended = False
+        if not ended:
+            self._end_group()
+        self._process.wait()
+
+    def _end_group(self) -> None:
+        # The guard was killed or hangs, so it ends nothing; its process id is the id of the tree's group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class _Stop(BaseException):
+    """The tree has to end now."""
+
+
+def _guard(command: Sequence[str]) -> int:
+    _adopt_orphans()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stop)
+    threading.Thread(target=_stop_with_starter, daemon=True).start()
+    try:
+        status = subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
+    except _Stop:
+        status = _STOPPED
+    except OSError as error:
+        print(f"ERROR: cannot start {command[0]}: {error}", flush=True)
+        status = 127
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    end_descendants()
+    return status if status >= 0 else 128 - status
+
+
+def _adopt_orphans() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stop
+
+
+def _stop_with_starter() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_descendants(*, spared: frozenset[int] = frozenset()) -> None:
+    """End every process below this one but the children `spared` and theirs: SIGTERM, then SIGKILL after a grace."""
+    signal_descendants(signal.SIGTERM, spared=spared)
+    psutil.wait_procs(_descendants(spared), timeout=GRACE_SECONDS)
+    give_up = time.monotonic() + GRACE_SECONDS
+    while (left := _descendants(spared)) and time.monotonic() < give_up:
+        signal_descendants(signal.SIGKILL, spared=spared)
+        psutil.wait_procs(left, timeout=0.5)
+
+
+def signal_descendants(number: signal.Signals, *, spared: frozenset[int] = frozenset()) -> None:
+    """Send a signal to every process below this one but the children `spared` and theirs."""
+    for process in _descendants(spared):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _descendants(spared: frozenset[int]) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        if child.pid not in spared:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += child.children(recursive=True)
+            found.append(child)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(sys.argv[1:]))

@@ -1,0 +1,21 @@
+"""Prefect's runner of due flow runs, with a SIGTERM that ends it and its runs."""
+
+import signal
+
+import psutil
+from prefect.runner import Runner
+
+from flows.guard import signal_descendants
+
+
+class StoppableRunner(Runner):
+    """Prefect's own SIGTERM handler ends in tracebacks out of its event loop; its Ctrl-C waits for the runs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.others = frozenset(child.pid for child in psutil.Process().children())
+        """Children that are no flow runs: the Prefect server."""
+
+    def handle_sigterm(self, *_arguments: object) -> None:
+        signal_descendants(signal.SIGTERM, spared=self.others)
+        signal.raise_signal(signal.SIGINT)
