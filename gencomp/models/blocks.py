@@ -13,7 +13,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class ChannelNorm(nn.Module):
-    """Divides each pixel by the root mean square of its channels: x / sqrt(mean_c x^2 + 1e-6), learned scale per channel.
+    """Divides each pixel by the root mean square of its channels: scale_c x / sqrt(mean_c x^2 + 1e-6), scale learned.
 
     It reads no statistics of the picture, so brightness and colour pass through and tiles agree with the whole.
     """
