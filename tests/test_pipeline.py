@@ -73,6 +73,7 @@ def small_params() -> dict[str, object]:
     }
     params["anchors"] = {name: settings[:2] for name, settings in params["anchors"].items()}
     params["gate"] = {"minimum_psnr": 1.0}
+    params["threads"] = 1
     return params
 
 
