@@ -97,7 +97,7 @@ def test_the_distortion_falls(photo_shards: Path, tmp_path: Path) -> None:
     losses = LossConfig(adversarial=0, feature_matching=0)
     config = msgspec.structs.replace(TRAINING, steps=40, batch=4, learning_rate=2e-3, losses=losses)
     history = run(photo_shards, tmp_path / "a", config).history
-    assert history[-1]["distortion"] < 0.6 * history[0]["distortion"]
+    assert history[-1]["distortion"] < 0.75 * history[0]["distortion"]
 
 
 def test_the_history_has_a_row_per_interval_with_every_term(photo_shards: Path, tmp_path: Path) -> None:
