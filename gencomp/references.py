@@ -30,7 +30,7 @@ def resolve(ref: str | Path, *, cache: Path | None = None) -> Path:
     """The package folder that `ref` names: a folder, `models:/name@alias` or `models:/name/version`.
 
     Registered models are pulled into `cache` (~/.cache/gencomp/models where none is given) under their content hash.
-    Raises UnknownModelError.
+    Raises UnknownModelError, or RegistryError when the store cannot give the model.
     """
     if isinstance(ref, str) and ref.startswith(REGISTRY_SCHEME):
         return _pull_into(cache or cache_folder(None), ref)
@@ -42,7 +42,10 @@ def resolve(ref: str | Path, *, cache: Path | None = None) -> Path:
 
 
 def pull(ref: str, folder: Path) -> Path:
-    """Download a registered model into `folder`, checked by content hash. Raises UnknownModelError."""
+    """Download a registered model into `folder`, checked by content hash.
+
+    Raises UnknownModelError, or RegistryError when the store cannot give it.
+    """
     if not ref.startswith(REGISTRY_SCHEME):
         raise UnknownModelError(f"{ref} is not a registered model: expected {REGISTRY_SCHEME}NAME@ALIAS or /VERSION")
     with _registry_installed():

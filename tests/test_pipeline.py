@@ -62,7 +62,13 @@ def small_params() -> dict[str, object]:
     source = {"kind": "folder", "root": "own-photos", "validation_share": 0.4, "classes": ["dark", "bright"]}
     selection = {"recipe": "clean", "seed": 1, "shorter_side": 64, "minimum_downscale": 1.0}
     selection |= {"maximum_saturation": 1.0, "maximum_brightness": 1.0}
-    own = photos | {"source": source, "selection": selection, "shard_samples": 1, "watch": "own-photos", "maximum_missing": 0.5}
+    own = photos | {
+        "source": source,
+        "selection": selection,
+        "shard_samples": 1,
+        "watch": "own-photos",
+        "maximum_missing": 0.5,
+    }
     training = gc["training"] | TRAINING
     model = gc["model"] | {"width": 4, "blocks": 1}
     baseline = training | {"losses": {"adversarial": 0.0, "feature_matching": 0.0}, "steps": 8}
