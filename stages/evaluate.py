@@ -2,21 +2,12 @@
 
 from pathlib import Path
 
-import msgspec
-
 from gencomp.codec.container import StreamError
 from gencomp.data.atomic import replacing
 from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_images
 from gencomp.models.package import PackageError
 from stages.entry import StageError, params, run
-
-
-class Variant(msgspec.Struct, frozen=True):
-    """What this stage needs to know of a variant; its other keys belong to the training."""
-
-    dataset: str
-    """Name of its dataset."""
 
 
 def main(variant: str, package: str = "", output: str = "") -> None:
@@ -26,7 +17,7 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     python -m stages.evaluate gc --package models/gc --output /tmp/evaluation
     """
     config = params(EvaluationConfig, "evaluation")
-    images = evaluation_images(config, Path("data/shards", params(Variant, "variants", variant).dataset))
+    images = evaluation_images(config, Path("data/shards", params(str, "variants", variant, "dataset")))
     folder = Path(output or f"evaluation/{variant}")
     try:
         metrics = evaluate(Path(package or f"models/{variant}"), images, config.entropy, variant, folder)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -19,13 +18,6 @@ from stages.entry import StageError, params, run
 VARIANT = "gc"
 OUTPUT = Path("first-picture")
 REPORT = Path("report/index.html")
-
-
-class Variant(msgspec.Struct, frozen=True):
-    """What this needs to know of a variant."""
-
-    dataset: str
-    """Name of its dataset."""
 
 
 def main(image: str = "") -> None:
@@ -53,7 +45,7 @@ def _photograph(image: str) -> tuple[str, Image.Image]:
     """Key and pixels of the picture file, or of the first photograph of the split `val`."""
     if image:
         return Path(image).stem, open_picture(Path(image), max_pixels=MAX_UNTILED_PIXELS)
-    shards = Path("data/shards") / params(Variant, "variants", VARIANT).dataset
+    shards = Path("data/shards") / params(str, "variants", VARIANT, "dataset")
     key, pixels = next(held_out_images(shards, "val"))
     return key, Image.fromarray(pixels)
 

@@ -28,9 +28,10 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 def main() -> None:
     """Check params.yaml."""
-    for name in ("datasets", "variants"):
-        for key in params(dict[str, object], name):
-            params(DatasetConfig if name == "datasets" else VariantConfig, name, key)
+    for name in params(dict[str, object], "datasets"):
+        params(DatasetConfig, "datasets", name)
+    for name in params(dict[str, object], "variants"):
+        params(VariantConfig, "variants", name)
     whole = params(Params)
     for name, variant in whole.variants.items():
         if variant.dataset not in whole.datasets:

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from gencomp.evaluation.gate import Measured
 from gencomp.models.content import content_hash
 from gencomp.registry import tracking
 from gencomp.registry.release import pull
 from gencomp.registry.runs import complete_run
-from gencomp.registry.store import CONTENT_TAG, connect, experiment_id, find_run
+from gencomp.registry.store import connect
 from gencomp.registry.tracking import RunLogger
 from stages import register
+from tests.registry.logged import run_of, steps
 from tests.registry.project import Project
 from tests.registry.server import Server
 
@@ -31,16 +31,6 @@ MEASURED = Measured(
     bound_violations=0,
     symbol_mismatches=0,
 )
-
-
-def steps(client: MlflowClient, run: str, name: str) -> list[tuple[int, float]]:
-    return [(metric.step, metric.value) for metric in client.get_metric_history(run, name)]
-
-
-def run_of(client: MlflowClient, uri: str, content: str) -> str:
-    found = find_run(client, experiment_id(client, uri), CONTENT_TAG, content)
-    assert found is not None
-    return found
 
 
 def test_metrics_logged_while_the_server_is_away_arrive_when_it_comes(

@@ -9,18 +9,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from gencomp.registry import tracking
-from gencomp.registry.store import CONTENT_TAG, PACKAGE_TAG, connect, experiment_id, find_run
+from gencomp.registry.store import PACKAGE_TAG, connect, experiment_id
 from gencomp.registry.tracking import Curve, MetricRow, RunLogger
-
-
-def steps(client: MlflowClient, run: str, name: str) -> list[tuple[int, float]]:
-    return [(metric.step, metric.value) for metric in client.get_metric_history(run, name)]
-
-
-def run_of(client: MlflowClient, uri: str, content: str) -> str:
-    found = find_run(client, experiment_id(client, uri), CONTENT_TAG, content)
-    assert found is not None
-    return found
+from tests.registry.logged import run_of, steps
 
 
 def artifacts(client: MlflowClient, run: str, folder: str) -> list[str]:
