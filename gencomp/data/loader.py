@@ -68,6 +68,10 @@ class Loader(NamedTuple):
     seed: int
     colour_jitter: float = 0.0
     """Largest relative change of brightness, contrast and saturation, and a fifth of it of hue; 0 leaves colours."""
+    largest_reduction: float = 1.0
+    """Crops come from windows of up to this many times their side, drawn uniformly, reduced by area averaging."""
+    cache_megabytes: int = 0
+    """Decoded images that each worker process keeps, in 10^6 bytes of pixels, so that a small set is decoded once."""
 
     def batches(self, start: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> Iterator[Batch]:
         """Endless batches from number `start` on: this rank's slice of each, in order.
@@ -88,10 +92,30 @@ class _Batches(IterableDataset[Batch]):
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         share = self.loader.batch // self.ranks
+        decoder = _Decoder(self.loader.cache_megabytes * 1_000_000)
         for index, members in enumerate(_members(self.loader, self.start)):
             if index % count == number:
                 mine = members[self.rank * share : (self.rank + 1) * share]
-                yield _collate([_augmented(self.loader, epoch, decode(raw)) for epoch, raw in mine])
+                yield _collate([_augmented(self.loader, epoch, decoder.sample(raw)) for epoch, raw in mine])
+
+
+class _Decoder:
+    """Decodes samples, and keeps what fits into `room` bytes of pixels, first come, first kept."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._kept: dict[str, Sample] = {}
+
+    def sample(self, raw: dict[str, bytes]) -> Sample:
+        key = str(raw["__key__"])
+        if key in self._kept:
+            return self._kept[key]
+        sample = decode(raw)
+        size = sum(array.nbytes for array in (sample.image, sample.labels, sample.edges) if array is not None)
+        if size <= self._room:
+            self._room -= size
+            self._kept[key] = sample
+        return sample
 
 
 def _members(loader: Loader, start: int) -> Iterator[list[tuple[int, dict[str, bytes]]]]:
@@ -157,7 +181,8 @@ def derived_seed(*parts: object) -> int:
 
 def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
     """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
-    transform = _transform(loader.crop, loader.colour_jitter)
+    window = max(loader.crop, min(round(loader.crop * loader.largest_reduction), *sample.image.shape[:2]))
+    transform = _transform(loader.crop, window, loader.colour_jitter)
     transform.set_random_seed(derived_seed(loader.seed, "augmentation", epoch, sample.key))
     maps = [m for m in (sample.labels, sample.edges) if m is not None]
     result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
@@ -171,11 +196,14 @@ def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
 
 
 @functools.lru_cache
-def _transform(crop: int, jitter: float) -> A.Compose:
+def _transform(crop: int, window: int, jitter: float) -> A.Compose:
+    """`window`: side of the largest window that a crop is reduced from, pixels."""
     pad = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_REFLECT_101)
+    reduced = A.RandomSizedCrop((crop, window), (crop, crop), interpolation=cv2.INTER_AREA)
+    cut = A.RandomCrop(crop, crop) if window == crop else reduced
     spread = (1 - jitter, 1 + jitter)
     colours = A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=jitter / 5, p=float(jitter > 0))
-    return A.Compose([pad, A.RandomCrop(crop, crop), A.HorizontalFlip(p=0.5), colours])
+    return A.Compose([pad, cut, A.HorizontalFlip(p=0.5), colours])
 
 
 def _collate(samples: list[Sample]) -> Batch:

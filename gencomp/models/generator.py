@@ -6,16 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from gencomp.models.blocks import Norm, R, c3s1, linear, u
+from gencomp.models.nested import Fill
 
 
 class Generator(nn.Module):
     """G: c3s1-960, R960 x 9, u480, u240, u120, u60, c7s1-3 for width 60; tanh alone ends it.
 
     w_hat (N, channels, h, w), one center per element -> x_hat (N, 3, h * stride, w * stride) in [-1, 1]; h, w >= 2.
+    With `fill`, the first channels alone will do.
     """
 
-    def __init__(self, width: int, downsamplings: int, blocks: int, channels: int, norm: Norm) -> None:
+    def __init__(
+        self, width: int, downsamplings: int, blocks: int, channels: int, norm: Norm, fill: Fill | None = None
+    ) -> None:
         super().__init__()
+        self.fill = fill
         widths = [width * 2**i for i in reversed(range(downsamplings + 1))]
         self.layers = nn.Sequential(
             c3s1(channels, widths[0], norm),
@@ -24,5 +29,5 @@ class Generator(nn.Module):
             linear(width, 3, 7),
         )
 
-    def forward(self, w_hat: Tensor) -> Tensor:
-        return torch.tanh(self.layers(w_hat))  # (N, 3, H, W)
+    def forward(self, w_hat: Tensor, coded: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.layers(self.fill(w_hat, coded) if self.fill else w_hat))  # (N, 3, H, W)

@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from gencomp.config import ConfigError, convert
 from gencomp.models.compressor import Compressor, ModelConfig
-from gencomp.models.encoder import Encoder
 from gencomp.models.entropy import PRECISION
-from gencomp.models.generator import Generator
 
 
 class PackageError(ValueError):
@@ -44,11 +43,11 @@ class Package:
     """SHA-256 over decoder tensors, tables and canonical config, 32 bytes; files carry its head."""
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> nn.Module:
         return self.compressor.E
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> nn.Module:
         return self.compressor.G
 
 
@@ -82,7 +81,7 @@ def load_package(folder: Path) -> Package:
     return Package(config, compressor, frequencies, fingerprint(stored, compressor.G, frequencies))
 
 
-def fingerprint(config: object, generator: Generator, frequencies: NDArray[np.int64]) -> bytes:
+def fingerprint(config: object, generator: nn.Module, frequencies: NDArray[np.int64]) -> bytes:
     """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name.
 
     `config` is the parsed config.json as it is stored, so that a field added to ModelConfig later, with a default,

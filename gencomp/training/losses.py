@@ -1,4 +1,4 @@
-"""The training objective: eq. 6 of the paper with its feature-matching and VGG terms.
+"""The training objective: eq. 6 of the paper with its feature-matching and VGG terms, and LPIPS.
 
     min over E, G, max over D of  E[f(D(x))] + E[g(D(x_hat))] + lambda E[d(x, x_hat)] + beta H(w_hat)
 
@@ -14,6 +14,7 @@ from torch.nn.functional import l1_loss, mse_loss, softplus
 
 from gencomp.models.discriminator import Judgement
 from gencomp.models.features import VGG19
+from gencomp.models.lpips import LPIPS
 
 Weight = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -33,10 +34,16 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Weight of the L1 distance of VGG19 features; needs `vgg_weights`."""
     vgg_weights: str | None = None
     """Path of a safetensors file with torchvision's VGG19 weights."""
+    lpips: Weight = 0.0
+    """Weight of LPIPS (AlexNet); needs `lpips_weights`."""
+    lpips_weights: str | None = None
+    """Path of a safetensors file with the weights of LPIPS."""
 
     def __post_init__(self) -> None:
         if self.vgg and self.vgg_weights is None:
             raise ValueError("vgg > 0 needs vgg_weights, the path of VGG19's weights")
+        if self.lpips and self.lpips_weights is None:
+            raise ValueError("lpips > 0 needs lpips_weights, the path of its weights")
         if self.feature_matching and not self.adversarial:
             raise ValueError("feature_matching > 0 needs adversarial > 0, since it reads D's features")
 
@@ -49,6 +56,7 @@ class GeneratorLoss(NamedTuple):
     adversarial: Tensor
     feature_matching: Tensor
     vgg: Tensor
+    lpips: Tensor
 
 
 def f(y: Tensor, gan: str) -> Tensor:
@@ -97,19 +105,40 @@ def vgg_loss(x: Tensor, x_hat: Tensor, network: VGG19) -> Tensor:
     return torch.stack(terms).sum()
 
 
+LPIPS_GRID = 16
+"""Pixels within which LPIPS looks from shifting origins. AlexNet steps by 4 and more: seen always from the same origin,
+a generator learns a grid that LPIPS does not mind and the eye does."""
+
+
+def lpips_loss(x: Tensor, x_hat: Tensor, network: LPIPS, origin: tuple[int, int]) -> Tensor:
+    """Mean LPIPS of images (N, 3, H, W) in [-1, 1], cut at the row and column of `origin`, each below LPIPS_GRID."""
+    top, left = origin
+    distances: Tensor = network(x[..., top:, left:], x_hat[..., top:, left:])
+    return distances.mean()
+
+
+class Perceptual(NamedTuple):
+    """The networks behind the perceptual terms; None where the term is off."""
+
+    vgg: VGG19 | None = None
+    lpips: LPIPS | None = None
+
+
 def generator_loss(
     x: Tensor,
     x_hat: Tensor,
     real: list[Judgement],
     fake: list[Judgement],
     config: LossConfig,
-    vgg: VGG19 | None,
+    perceptual: Perceptual,
+    origin: tuple[int, int] = (0, 0),
 ) -> GeneratorLoss:
-    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG, each with its weight; without judgements, no D terms."""
+    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS, each with its weight; without judgements, no D terms."""
     zero = x.new_zeros(())
     distortion = config.distortion * mse_loss(x_hat, x)
     adversarial = config.adversarial * adversarial_loss(fake, config.gan) if fake else zero
     matching = config.feature_matching * feature_matching_loss(real, fake) if fake else zero
-    perceptual = config.vgg * vgg_loss(x, x_hat, vgg) if vgg is not None else zero
-    total = distortion + adversarial + matching + perceptual
-    return GeneratorLoss(total, distortion, adversarial, matching, perceptual)
+    vgg = config.vgg * vgg_loss(x, x_hat, perceptual.vgg) if perceptual.vgg else zero
+    lpips = config.lpips * lpips_loss(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero
+    total = distortion + adversarial + matching + vgg + lpips
+    return GeneratorLoss(total, distortion, adversarial, matching, vgg, lpips)

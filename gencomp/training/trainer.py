@@ -19,7 +19,15 @@ from gencomp.data.loader import Loader, derived_seed
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.discriminator import Discriminator
 from gencomp.models.features import load_vgg19
-from gencomp.training.losses import GeneratorLoss, LossConfig, discriminator_loss, generator_loss
+from gencomp.models.lpips import load_lpips
+from gencomp.training.losses import (
+    LPIPS_GRID,
+    GeneratorLoss,
+    LossConfig,
+    Perceptual,
+    discriminator_loss,
+    generator_loss,
+)
 from gencomp.training.resume import TrainingState, load_state, save_state
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -32,6 +40,8 @@ class DiscriminatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Filters of the first layer."""
     scales: Positive = 3
     """Scales that D looks at."""
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Of D's Adam, constant; none: that of E and G, by their schedule."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,10 +55,18 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Side of the square crops, pixels; a multiple of the model's stride."""
     colour_jitter: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Largest relative change of brightness, contrast and saturation of a crop, and a fifth of it of hue."""
+    largest_reduction: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+    """Crops are windows of up to this many times their side, reduced; 1 cuts them from the image as it is."""
+    cache_megabytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Decoded images that a worker process keeps, in 10^6 bytes; it changes no result."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
     """Of Adam, for E, G and D."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the learning rate; `cosine` falls to zero at the last step."""
+    warmup: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Steps over which the learning rate rises from zero."""
+    gradient_norm: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Largest norm of the gradient of E and G, which is scaled down to it; none: as it is."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Of Adam."""
     adversarial_from: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -57,6 +75,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Decay per step of the averaged weights that the package gets; 0 packs the last weights."""
     precision: Literal["no", "bf16"] = "no"
     """`bf16` computes under autocast; `no` in float32."""
+    channels_last: bool = False
+    """Keep images and weights with their channels innermost."""
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Processes that decode samples; their number changes no result."""
     log_every: Positive = 10
@@ -116,33 +136,45 @@ def train(
     if config.crop % model.stride or config.crop < model.smallest_side:
         raise ValueError(f"crop {config.crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
     accelerator = Accelerator(mixed_precision=config.precision)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
     compressor, discriminator = _networks(model, config, seed)
-    vgg = load_vgg19(Path(config.losses.vgg_weights or "")).to(accelerator.device) if config.losses.vgg else None
+    _arrange(layout, compressor, discriminator)
+    perceptual = _perceptual(config.losses, accelerator.device, layout)
     optimiser_G = Adam(compressor.parameters(), config.learning_rate, config.betas)
-    optimiser_D = Adam(discriminator.parameters(), config.learning_rate, config.betas)
+    optimiser_D = Adam(
+        discriminator.parameters(), config.discriminator.learning_rate or config.learning_rate, config.betas
+    )
     ema = AveragedModel(compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(accelerator.device)
     nets = Networks(compressor, discriminator, ema, optimiser_G, optimiser_D)
     start, history = nets.restore(load_state(scratch))
     E_q_G, D, step_G, step_D = accelerator.prepare(compressor, discriminator, optimiser_G, optimiser_D)
 
-    loader = Loader(shards, "train", config.batch, config.crop, seed, config.colour_jitter)
+    loader = Loader(
+        *(shards, "train", config.batch, config.crop, seed),
+        *(config.colour_jitter, config.largest_reduction, config.cache_megabytes),
+    )
     batches = loader.batches(start, accelerator.process_index, accelerator.num_processes, config.workers)
     sums: dict[str, Tensor] = {}
     for step in range(start, config.steps):
-        x = next(batches).images.to(accelerator.device)
+        x = next(batches).images.to(accelerator.device, memory_format=layout)
+        draw = np.random.default_rng(derived_seed(seed, "step", step))
+        coded = _slice(draw_channels(draw, config.batch, model.channels), accelerator) if model.nested else None
+        origin = (int(draw.integers(LPIPS_GRID)), int(draw.integers(LPIPS_GRID)))
         _set_learning_rate(config, step, step_G, step_D)
         adversarial = config.losses.adversarial > 0 and step >= config.adversarial_from
 
         with accelerator.autocast():
-            x_hat = E_q_G(x).x_hat
+            x_hat = E_q_G(x, coded).x_hat
             real = D(x) if adversarial else []
             loss_D = discriminator_loss(real, D(x_hat.detach()), config.losses.gan) if adversarial else x.new_zeros(())
             with _frozen(discriminator):
                 fake = discriminator(x_hat) if adversarial else []
-            loss_G = generator_loss(x, x_hat, real, fake, config.losses, vgg)
+            loss_G = generator_loss(x, x_hat, real, fake, config.losses, perceptual, origin)
 
         step_G.zero_grad()
         accelerator.backward(loss_G.total)
+        if config.gradient_norm:
+            accelerator.clip_grad_norm_(compressor.parameters(), config.gradient_norm)
         step_G.step()
         if adversarial:
             step_D.zero_grad()
@@ -208,6 +240,34 @@ def _networks(model: ModelConfig, config: TrainingConfig, seed: int) -> tuple[Co
     return compressor, discriminator
 
 
+def draw_channels(draw: np.random.Generator, batch: int, channels: int) -> Tensor:
+    """How many channels of each image are coded, (batch,), C in [1, channels] with a chance in proportion to
+    1 / (C + 2): low rates often, so that the first channels learn the most, and high ones often enough."""
+    counts = np.arange(1, channels + 1)
+    chances = 1 / (counts + 2)
+    return torch.from_numpy(draw.choice(counts, batch, p=chances / chances.sum()))
+
+
+def _slice(whole: Tensor, accelerator: Accelerator) -> Tensor:
+    """This rank's part of what was drawn for the whole batch."""
+    return whole.chunk(accelerator.num_processes)[accelerator.process_index].to(accelerator.device)
+
+
+def _perceptual(config: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
+    vgg = load_vgg19(Path(config.vgg_weights or "")).to(device) if config.vgg else None
+    lpips = load_lpips(Path(config.lpips_weights or "")).to(device) if config.lpips else None
+    _arrange(layout, *(network for network in (vgg, lpips) if network))
+    return Perceptual(vgg, lpips)
+
+
+def _arrange(layout: torch.memory_format, *networks: nn.Module) -> None:
+    """Put the convolutions' weights into a memory layout."""
+    for network in networks:
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
 @contextlib.contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
     """No gradients for the network's weights, so that the pass for G costs no more than it must."""
@@ -218,11 +278,13 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _set_learning_rate(config: TrainingConfig, step: int, *optimisers: Optimizer) -> None:
+def _set_learning_rate(config: TrainingConfig, step: int, step_G: Optimizer, step_D: Optimizer) -> None:
     share = (1 + math.cos(math.pi * step / config.steps)) / 2 if config.schedule == "cosine" else 1.0
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * share
+    rate = config.learning_rate * share * min(1.0, (step + 1) / max(config.warmup, 1))
+    for group in step_G.param_groups:
+        group["lr"] = rate
+    for group in step_D.param_groups:
+        group["lr"] = config.discriminator.learning_rate or rate
 
 
 def _add(sums: dict[str, Tensor], loss_G: GeneratorLoss, loss_D: Tensor) -> None:

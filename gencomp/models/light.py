@@ -1,0 +1,121 @@
+"""The light encoder and generator: for two CPU cores, with nothing that reads the size of the picture.
+
+Heavy layers stand at strides 16 and 8, the picture enters and leaves by (un)shuffling pixels at stride 4, and the only
+normalisation is per pixel over channels, so tiles agree with the whole. docs/log.md tells what was measured beside it.
+"""
+
+from typing import Annotated
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from gencomp.models.blocks import ChannelNorm
+from gencomp.models.nested import Fill
+
+Width = Annotated[int, msgspec.Meta(ge=4, le=1024)]
+Blocks = Annotated[int, msgspec.Meta(ge=0, le=64)]
+STRIDE = 16
+PATCH = 4
+"""Pixels along a side that one position at the finest stride stands for."""
+RESIDUAL_GAIN = 0.2
+"""Scale of a residual branch's last weights at the start, so that each block begins near the identity."""
+
+
+class LightConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Filters and residual blocks of the light networks, in the order the picture passes them."""
+
+    encoder: tuple[Width, Width, Width] = (64, 128, 192)
+    """Filters of E at strides 4, 8 and 16."""
+    encoder_blocks: tuple[Blocks, Blocks, Blocks] = (1, 1, 2)
+    """Residual blocks of E at strides 4, 8 and 16."""
+    generator: tuple[Width, Width, Width] = (224, 128, 64)
+    """Filters of G at strides 16, 8 and 4."""
+    generator_blocks: tuple[Blocks, Blocks, Blocks] = (3, 1, 1)
+    """Residual blocks of G at strides 16, 8 and 4."""
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(GELU(conv(ChannelNorm(x)))), 3x3 with k filters. (N, k, H, W) -> (N, k, H, W)."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(k)
+        self.inner = nn.Conv2d(k, k, 3, padding=1)
+        self.outer = nn.Conv2d(k, k, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.outer(gelu(self.inner(self.norm(x))))
+        return x + residual
+
+
+class LightEncoder(nn.Module):
+    """E: (N, 3, H, W) in [-1, 1] -> w (N, channels, H/16, W/16); H and W multiples of 16. The last layer is linear."""
+
+    def __init__(self, config: LightConfig, channels: int) -> None:
+        super().__init__()
+        fine, middle, coarse = config.encoder
+        blocks = config.encoder_blocks
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(PATCH),
+            nn.Conv2d(3 * PATCH**2, fine, 3, padding=1),
+            *_blocks(fine, blocks[0]),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            *_blocks(middle, blocks[1]),
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
+            *_blocks(coarse, blocks[2]),
+            ChannelNorm(coarse),
+            nn.Conv2d(coarse, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        w: Tensor = self.layers(x)
+        return w
+
+
+class LightGenerator(nn.Module):
+    """G: w_hat (N, channels, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1]; with `fill`, fewer channels will do."""
+
+    def __init__(self, config: LightConfig, channels: int, fill: Fill | None = None) -> None:
+        super().__init__()
+        self.fill = fill
+        coarse, middle, fine = config.generator
+        blocks = config.generator_blocks
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, coarse, 3, padding=1),
+            *_blocks(coarse, blocks[0]),
+            _doubled(coarse, middle),
+            *_blocks(middle, blocks[1]),
+            _doubled(middle, fine),
+            *_blocks(fine, blocks[2]),
+            ChannelNorm(fine),
+            nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1),
+            nn.PixelShuffle(PATCH),
+        )
+
+    def forward(self, w_hat: Tensor, coded: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.layers(self.fill(w_hat, coded) if self.fill else w_hat))
+
+
+def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
+    """Weights uniform in +-1/sqrt(fan_in), a residual branch's last ones scaled down, biases zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            bound = (module.weight[0].numel()) ** -0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            with torch.no_grad():
+                module.outer.weight.mul_(RESIDUAL_GAIN)
+
+
+def _blocks(k: int, count: int) -> list[ResidualBlock]:
+    return [ResidualBlock(k) for _ in range(count)]
+
+
+def _doubled(inputs: int, k: int) -> nn.Sequential:
+    """(N, inputs, h, w) -> (N, k, 2h, 2w) by a 1x1 convolution and a shuffle of pixels."""
+    return nn.Sequential(nn.Conv2d(inputs, 4 * k, 1), nn.PixelShuffle(2))
