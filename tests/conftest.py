@@ -15,8 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+
+settings.register_profile("project", deadline=None)  # a busy machine is no failure
+settings.load_profile("project")
 
 
 def _photographs() -> dict[str, NDArray[np.uint8]]:
@@ -63,7 +67,7 @@ def photo_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for split in ("train", "val")
     }
-    (folder / "manifest.json").write_text(json.dumps({"dataset": "photographs", "splits": splits}))
+    (folder / "manifest.json").write_text(json.dumps({"dataset": "photographs", "classes": 4, "splits": splits}))
     return folder
 
 

@@ -12,15 +12,17 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from gencomp import references
 from gencomp.cli import main
 from gencomp.codec.codec import Codec
-from gencomp.codec.container import pack, parse
+from gencomp.codec.container import describe, pack, parse
 from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import save_package
 
 PACKAGE = Path(__file__).parent / "codec" / "golden" / "package"
+NESTED = Path(__file__).parent / "codec" / "golden" / "nested" / "package"
 FINGERPRINT = Codec.from_reference(PACKAGE).package.fingerprint.hex()[:8]
 COMMAND = [str(Path(sys.executable).with_name("gencomp"))]
 Run = Callable[..., Result]
@@ -28,8 +30,9 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line in an empty folder, with an empty cache and no model store."""
+    """The command line in an empty folder, with an empty cache, no shipped models and no model store."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(references, "SHIPPED_MODELS", tmp_path / "shipped")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
@@ -48,6 +51,14 @@ def stream(run: Run, photo: Path) -> Path:
     """photo.gnc in the working folder, made from photo.png."""
     assert run("compress", photo, "photo.gnc", "--model", PACKAGE).exit_code == 0
     return Path("photo.gnc")
+
+
+@pytest.fixture
+def light(run: Run, tmp_path: Path) -> Codec:
+    """A nested model that is shipped as light-1."""
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "light-1").symlink_to(NESTED, target_is_directory=True)
+    return Codec.from_reference(NESTED)
 
 
 def assert_refused(result: Result, reason: str, code: int = 2) -> None:
@@ -184,7 +195,7 @@ def test_the_wrong_model_is_refused_with_both_fingerprints(run: Run, stream: Pat
     assert not Path("out.png").exists()
 
 
-@pytest.mark.parametrize("place", ["models/gc", "cache/gencomp/models/0123"])
+@pytest.mark.parametrize("place", ["models/gc", "cache/gencomp/models/0123", "shipped/light-1"])
 def test_the_model_of_a_stream_is_found_by_its_fingerprint(run: Run, stream: Path, place: str) -> None:
     assert_refused(run("decompress", stream, "out.png"), f"made by model {FINGERPRINT}")
     assert_refused(run("decompress", stream, "out.png"), "--model REF")
@@ -194,10 +205,58 @@ def test_the_model_of_a_stream_is_found_by_its_fingerprint(run: Run, stream: Pat
 
 
 def test_compressing_needs_a_model(run: Run, photo: Path) -> None:
-    assert_refused(run("compress", photo, "photo.gnc"), "add --model REF")
-    assert_refused(run("compress", photo, "photo.gnc", "--model", "nowhere"), "nowhere is not a model package")
+    assert_refused(run("compress", photo, "photo.gnc"), "this installation ships no models")
+    assert_refused(run("compress", photo, "photo.gnc", "--model", "nowhere"), "nowhere is neither a folder nor")
+    assert_refused(run("compress", photo, "photo.gnc", "--model", "no/where"), "no/where is not a model package")
     assert_refused(run("compress", photo, "photo.gnc", "--model", "models:/a@b"), "there is no model store", code=1)
     assert not Path("photo.gnc").exists()
+
+
+def test_the_shipped_model_is_used_where_none_is_named(run: Run, photo: Path, light: Codec) -> None:
+    with Image.open(photo) as image:
+        image.resize((400, 300)).save("large.png")
+    compressed = run("compress", "large.png", "large.gnc")
+    assert compressed.exit_code == 0
+    data = Path("large.gnc").read_bytes()
+    with Image.open("large.png") as large:
+        assert data == light.compress(large, max_bpp=0.036)
+    rate = f"{len(data)} bytes, {len(data) * 8 / 120_000:.4f} bits per pixel"
+    assert compressed.stdout == f"large.gnc: {rate}, {describe(data).channels} of 16 channels\n"
+    assert run("decompress", "large.gnc", "out.png").exit_code == 0
+    with Image.open("out.png") as out:
+        assert np.array_equal(np.asarray(out), np.asarray(light.decompress(data)))
+
+
+@pytest.mark.parametrize("rate", [("--channels", "5"), ("--max-bpp", "0.4"), ("--max-bytes", "40")], ids=" ".join)
+def test_a_rate_is_asked_for_in_channels_bits_per_pixel_or_bytes(
+    run: Run, photo: Path, light: Codec, rate: tuple[str, str]
+) -> None:
+    assert run("compress", photo, "photo.gnc", "--model", "light-1", *rate).exit_code == 0
+    option = {rate[0].removeprefix("--").replace("-", "_"): float(rate[1]) if "." in rate[1] else int(rate[1])}
+    with Image.open(photo) as image:
+        assert Path("photo.gnc").read_bytes() == light.compress(image, **option)
+
+
+def test_rates_that_cannot_be_had_are_refused(run: Run, photo: Path, light: Codec) -> None:
+    smallest = len(light.compress(Image.open(photo), channels=1))
+    for rate in (("--max-bpp", "0.036"), ("--max-bytes", "1")):
+        assert_refused(run("compress", photo, "out.gnc", *rate), f"it takes at least {smallest} bytes")
+        assert_refused(run("compress", photo, "out.gnc", "--model", PACKAGE, *rate), "it takes at least")
+    assert_refused(run("compress", photo, "out.gnc", "--channels", 3, "--max-bytes", 99), "exclude each other")
+    assert_refused(run("compress", photo, "out.gnc", "--model", PACKAGE, "--channels", 3), "codes 4 channels, not 3")
+    for rate in (
+        ("--channels", "0"),
+        ("--channels", "17"),
+        ("--max-bpp", "0"),
+        ("--max-bytes", "0"),
+        ("--max-bpp", "x"),
+    ):
+        assert run("compress", photo, "out.gnc", *rate).exit_code == 2
+    assert not Path("out.gnc").exists()
+
+
+def test_the_help_of_compress_shows_the_default_rate(run: Run) -> None:
+    assert "[default: 0.036]" in run("compress", "--help").stdout
 
 
 def test_pictures_that_cannot_be_read_are_refused(run: Run) -> None:
@@ -272,6 +331,16 @@ def test_local_and_pulled_models_are_listed(run: Run) -> None:
     assert [line.split() for line in listed.stdout.splitlines()] == [
         ["local", content, "models/gc"],
         ["pulled", content, f"{os.environ['XDG_CACHE_HOME']}/gencomp/models/0123"],
+    ]
+
+
+def test_shipped_models_are_listed_first_by_the_name_they_are_referred_to(run: Run, light: Codec) -> None:
+    Path("models").mkdir()
+    Path("models/gc").symlink_to(PACKAGE, target_is_directory=True)
+    listed = [line.split() for line in run("models", "list").stdout.splitlines()]
+    assert listed == [
+        ["shipped", content_hash(NESTED)[:12], "light-1"],
+        ["local", content_hash(PACKAGE)[:12], "models/gc"],
     ]
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gencomp import references
 from gencomp.cli import main
 from gencomp.codec.codec import Codec
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
-from gencomp.references import UnknownModelError, cache_folder, find, packages, pull, registered, resolve
+from gencomp.references import UnknownModelError, cache_folder, find, packages, pull, registered, resolve, shipped
 from gencomp.registry.store import PACKAGE_TAG, RegistryError
 
 PACKAGE = Path(__file__).parent / "codec" / "golden" / "package"
@@ -33,12 +34,61 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
+def shipped_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation that ships no models yet, and an empty working folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(references, "SHIPPED_MODELS", tmp_path / "shipped")
+    return tmp_path / "shipped"
+
+
+@pytest.fixture
 def in_store(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
 
 
 def test_a_folder_is_itself() -> None:
     assert resolve(PACKAGE) == resolve(str(PACKAGE)) == PACKAGE
+
+
+def test_a_shipped_model_is_named_exactly_or_as_the_newest_of_its_kind(shipped_models: Path) -> None:
+    for name in ("light-2", "light-10", "light-9", "street-1"):
+        shutil.copytree(PACKAGE, shipped_models / name)
+    (shipped_models / "light-11").mkdir()  # not a whole package
+    assert [folder.name for folder in shipped()] == ["light-2", "light-9", "light-10", "street-1"]
+    assert resolve("light") == shipped_models / "light-10"
+    assert resolve("light-2") == shipped_models / "light-2"
+    assert resolve("street") == shipped_models / "street-1"
+    assert Codec.from_reference().package.fingerprint == load_package(PACKAGE).fingerprint
+    for unknown in ("light-1", "light-11", "ligh", "2", "light-"):
+        with pytest.raises(UnknownModelError, match=r"shipped model: this installation ships light-2, [^\n]+$"):
+            resolve(unknown)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_installation_without_models_says_so_in_one_line(shipped_models: Path, exists: bool) -> None:
+    if exists:
+        shipped_models.mkdir()
+        (shipped_models / "README.md").touch()
+    assert shipped() == []
+    for unknown in ("light", "light-1"):
+        with pytest.raises(UnknownModelError, match=f"^{unknown} is neither [^\n]+ this installation ships no models"):
+            resolve(unknown)
+    with pytest.raises(UnknownModelError, match="this installation ships no models"):
+        Codec.from_reference()
+
+
+def test_a_folder_is_named_by_a_path_or_where_no_shipped_model_has_its_name(shipped_models: Path) -> None:
+    for folder in ("mine", "light", "models/gc"):
+        shutil.copytree(PACKAGE, folder)
+    assert resolve("mine") == Path("mine")
+    assert resolve("models/gc") == Path("models/gc")
+    assert resolve("light") == Path("light")
+    shutil.copytree(PACKAGE, shipped_models / "light-1")
+    assert resolve("light") == shipped_models / "light-1"
+    assert resolve("./light") == resolve(Path("light")) == Path("light")
+    with pytest.raises(UnknownModelError, match="^some/light is not a model package: it has no config.json"):
+        resolve("some/light")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tables.json"])
@@ -75,7 +125,7 @@ def test_registered_models_are_listed_with_their_content() -> None:
     ]
 
 
-@pytest.mark.usefixtures("in_store")
+@pytest.mark.usefixtures("in_store", "shipped_models")
 def test_the_command_line_lists_and_pulls_registered_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

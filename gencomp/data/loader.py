@@ -136,6 +136,11 @@ def split_size(shards: Path, split: str) -> int:
     return int(splits[split]["samples"]) if split in splits else 0
 
 
+def label_classes(shards: Path) -> int:
+    """Classes of the label maps of a dataset's shards; 0 when it has none."""
+    return int(json.loads((shards / "manifest.json").read_text()).get("classes", 0))
+
+
 def encoded_samples(loader: Loader, epoch: int) -> Iterator[dict[str, bytes]]:
     """The split's samples as their tars hold them, in the order of an epoch: shards shuffled, then samples."""
     seed = derived_seed(loader.seed, "order", epoch)

@@ -92,7 +92,7 @@ def _evaluate_image(codec: Codec, image: HeldOutImage, entropy: Entropy, name: s
     data = stream.read_bytes()
     decoded = codec.decompress(data)
     decoded.save(folder / "decoded" / f"{image.key}.png")
-    symbols = codec.symbols(picture)
+    symbols = codec.symbols(picture)[: describe(data).channels]
     channels, h, w = symbols.shape
     bound = bound_bytes(channels, h, w, codec.package.config.levels)
     return _Evaluated(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation behind a convolution with k filters: `nn.InstanceNorm2d` in the paper, or ChannelNorm."""
@@ -24,6 +25,18 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.scale
+
+
+class Layers(nn.Sequential):
+    """Layers in a row, which can trade time for memory: with `checkpointing`, training keeps only what goes into each
+    layer and computes the rest again on the way back. The gradients are the same."""
+
+    checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = checkpoint(layer, x, use_reentrant=False) if self.checkpointing and self.training else layer(x)
+        return x
 
 
 def c7s1(inputs: int, k: int, norm: Norm) -> nn.Sequential:

@@ -1,5 +1,15 @@
-"""The compressor: its config, and E, q and G composed (section 4 of the paper)."""
+"""The compressor: its config, and E, q and G composed (sections 3 and 4 of the paper).
 
+| mode | compresses | semantics s go to |
+|---|---|---|
+| GC | the whole image | nobody |
+| GC (D+) | the whole image | D, in training only: `discriminator.semantics` of the training config |
+| SC | what a mask preserves; G draws the rest from s | F within G, D, and E by `semantics_to_encoder` |
+
+The MSE baseline is GC trained without D.
+"""
+
+import functools
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -9,10 +19,17 @@ from torch import Tensor, nn
 from gencomp.models.blocks import ChannelNorm, Norm
 from gencomp.models.encoder import Encoder
 from gencomp.models.generator import Generator
+from gencomp.models.latent import Fill
 from gencomp.models.light import STRIDE as LIGHT_STRIDE
 from gencomp.models.light import LightConfig, LightEncoder, LightGenerator, initialise_light
-from gencomp.models.nested import Fill
 from gencomp.models.quantizer import Quantizer
+from gencomp.models.selective import (
+    LightSelectiveEncoder,
+    LightSelectiveGenerator,
+    SelectiveEncoder,
+    SelectiveGenerator,
+    mask_to_latent,
+)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,23 +47,50 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """L, centers of the quantiser."""
     sigma: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     """Hardness of the soft assignment that carries the gradient."""
-    normalisation: Literal["instance", "channel"] = "instance"
-    """Of E and G: over the picture per channel, as in the paper, or over the channels per pixel."""
+    normalisation: Literal["instance", "tracked", "channel"] = "instance"
+    """Of E and G: over the picture per channel, as in the paper; the same with G tracking the statistics, which
+    inference then uses, and training too from `statistics_from` on; or over the channels per pixel."""
     light: LightConfig | None = None
     """Shape of the light networks, which then replace the paper's: width, downsamplings, blocks and normalisation are
     unused."""
     nested: bool = False
     """Any first channels may be coded; G fills the others with learned constants."""
+    noise: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Channels of noise v that G gets beside w_hat."""
+    mode: Literal["gc", "sc"] = "gc"
+    """Global or selective compression."""
+    classes: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    """Classes of the label maps that SC draws from."""
+    semantics_to_encoder: bool = False
+    """Give s to SC's E too."""
+
+    def __post_init__(self) -> None:
+        if (self.mode == "sc") != (self.classes > 0):
+            raise ValueError("mode sc needs classes, the number of label classes, and mode gc has none")
+        if self.mode == "sc" and (self.nested or self.noise):
+            raise ValueError("mode sc goes without nested channels and noise")
+        if self.mode == "gc" and self.semantics_to_encoder:
+            raise ValueError("semantics_to_encoder belongs to mode sc")
 
     @property
     def stride(self) -> int:
-        """Pixels of the image per element of the latent, along one side."""
+        """Pixels per element along one side where the networks are coarsest; sides are padded to multiples of it."""
         return LIGHT_STRIDE if self.light else 2**self.downsamplings
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels of the image per element of the latent, along one side; SC quantises one downsampling earlier."""
+        return self.stride // 2 if self.mode == "sc" else self.stride
 
     @property
     def smallest_side(self) -> int:
         """Pixels; reflection padding needs at least two elements of the latent along a side."""
         return max(2 * self.stride, 8)
+
+    @property
+    def semantics(self) -> int:
+        """Channels of s: one per class, and one for the edges of instances; 0 for GC."""
+        return self.classes + 1 if self.mode == "sc" else 0
 
 
 class Reconstruction(NamedTuple):
@@ -55,7 +99,9 @@ class Reconstruction(NamedTuple):
     x_hat: Tensor
     """The decoded image, (N, 3, H, W) in [-1, 1]."""
     w_hat: Tensor
-    """The quantised latent, (N, C, H/stride, W/stride), each element a center."""
+    """The quantised latent, (N, C, H/stride, W/stride), each element a center; zero where SC masks."""
+    w: Tensor
+    """The latent before q, of the same shape."""
 
 
 class Compressor(nn.Module):
@@ -66,14 +112,35 @@ class Compressor(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.E = _encoder(config)
         self.q = Quantizer(config.levels, config.sigma)
         self.G = _generator(config)
 
-    def forward(self, x: Tensor, coded: Tensor | None = None) -> Reconstruction:
-        """`coded` (N,): how many channels of each image are coded, int64 in [1, C]; None codes all of them."""
-        w_hat = self.q(self.E(x))
-        return Reconstruction(self.G(w_hat, coded), w_hat)
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        coded: Tensor | None = None,
+        v: Tensor | None = None,
+        s: Tensor | None = None,
+        m: Tensor | None = None,
+    ) -> Reconstruction:
+        """Compress and decode a batch.
+
+        Nested: `coded` (N,), how many channels of each image are coded, int64 in [1, C]; None codes all of them.
+        With noise: `v` (N, noise, H/stride, W/stride). SC: `s` (N, classes + 1, H, W) as `one_hot` gives it, and `m`
+        (N, 1, H, W), 1 where preserved, else 0.
+        """
+        if self.config.mode == "gc":
+            w = self.E(x)
+            w_hat = self.q(w)
+            return Reconstruction(self.G(w_hat, coded, v), w_hat, w)
+        if s is None or m is None:
+            raise ValueError("selective compression needs the semantics s and the mask m")
+        w = self.E(x, s)
+        w_hat = self.q(w) * mask_to_latent(m, self.config.latent_stride)
+        return Reconstruction(self.G(w_hat, s), w_hat, w)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -85,22 +152,40 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, LightEncoder | LightGenerator):
+        if isinstance(module, LightEncoder | LightGenerator | LightSelectiveEncoder | LightSelectiveGenerator):
             initialise_light(module, generator)
 
 
-def _encoder(config: ModelConfig) -> Encoder | LightEncoder:
+def _encoder(config: ModelConfig) -> nn.Module:
+    norm: Norm = ChannelNorm if config.normalisation == "channel" else nn.InstanceNorm2d
+    if config.mode == "sc":
+        semantics = config.semantics if config.semantics_to_encoder else 0
+        if config.light:
+            return LightSelectiveEncoder(config.light, config.channels, semantics)
+        return SelectiveEncoder(config.width, config.downsamplings, config.channels, norm, semantics)
     if config.light:
         return LightEncoder(config.light, config.channels)
-    return Encoder(config.width, config.downsamplings, config.channels, _norm(config))
+    return Encoder(config.width, config.downsamplings, config.channels, norm)
 
 
-def _generator(config: ModelConfig) -> Generator | LightGenerator:
+def _generator(config: ModelConfig) -> nn.Module:
+    norm = _generator_norm(config)
+    shape = (config.width, config.downsamplings, config.blocks)
+    if config.mode == "sc":
+        if config.light:
+            return LightSelectiveGenerator(config.light, config.channels, semantics=config.semantics)
+        return SelectiveGenerator(*shape, config.channels, norm, semantics=config.semantics)
     fill = Fill(config.channels) if config.nested else None
     if config.light:
-        return LightGenerator(config.light, config.channels, fill)
-    return Generator(config.width, config.downsamplings, config.blocks, config.channels, _norm(config), fill)
+        return LightGenerator(config.light, config.channels + config.noise, fill)
+    return Generator(*shape, config.channels + config.noise, norm, fill)
 
 
-def _norm(config: ModelConfig) -> Norm:
-    return nn.InstanceNorm2d if config.normalisation == "instance" else ChannelNorm
+def _generator_norm(config: ModelConfig) -> Norm:
+    match config.normalisation:
+        case "instance":
+            return nn.InstanceNorm2d
+        case "tracked":
+            return functools.partial(nn.InstanceNorm2d, track_running_stats=True)
+        case "channel":
+            return ChannelNorm

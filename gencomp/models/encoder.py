@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gencomp.models.blocks import Norm, c7s1, d, linear
+from gencomp.models.blocks import Layers, Norm, c7s1, d, linear
 
 
 class Encoder(nn.Module):
@@ -17,7 +17,7 @@ class Encoder(nn.Module):
     def __init__(self, width: int, downsamplings: int, channels: int, norm: Norm) -> None:
         super().__init__()
         widths = [width * 2**i for i in range(downsamplings + 1)]
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             c7s1(3, width, norm),
             *(d(inputs, k, norm) for inputs, k in pairwise(widths)),
             linear(widths[-1], channels, 3),

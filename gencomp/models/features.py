@@ -16,10 +16,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class MissingWeightsError(FileNotFoundError):
-    """Weights of a feature network that are not there; the message is one line that says what to do."""
-
-
 class VGG19(nn.Module):
     """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG19 (Simonyan & Zisserman 2015).
 
@@ -49,12 +45,8 @@ class VGG19(nn.Module):
 
 
 def load_vgg19(path: Path) -> VGG19:
-    """VGG19 with torchvision's weights from a safetensors file, tensors `convolutions.<0..12>.{weight,bias}`.
-
-    Raises MissingWeightsError when there is no such file.
-    """
-    if not path.is_file():
-        raise MissingWeightsError(f"no VGG19 weights at {path}: put them there or set losses.vgg to 0")
+    """VGG19 with weights from a safetensors file, tensors `convolutions.<0..12>.{weight,bias}`, as `gencomp weights`
+    makes them; `gencomp.weights.convert` says how the two sets of weights differ. Raises FileNotFoundError."""
     network = VGG19()
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False)

@@ -5,15 +5,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gencomp.models.blocks import Norm, R, c3s1, linear, u
-from gencomp.models.nested import Fill
+from gencomp.models.blocks import Layers, Norm, R, c3s1, linear, u
+from gencomp.models.latent import Fill, assembled
 
 
 class Generator(nn.Module):
     """G: c3s1-960, R960 x 9, u480, u240, u120, u60, c7s1-3 for width 60; tanh alone ends it.
 
     w_hat (N, channels, h, w), one center per element -> x_hat (N, 3, h * stride, w * stride) in [-1, 1]; h, w >= 2.
-    With `fill`, the first channels alone will do.
+    With `fill`, the first channels alone will do; `channels` counts those of noise v too.
     """
 
     def __init__(
@@ -22,12 +22,12 @@ class Generator(nn.Module):
         super().__init__()
         self.fill = fill
         widths = [width * 2**i for i in reversed(range(downsamplings + 1))]
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             c3s1(channels, widths[0], norm),
             *(R(widths[0], norm) for _ in range(blocks)),
             *(u(inputs, k, norm) for inputs, k in pairwise(widths)),
             linear(width, 3, 7),
         )
 
-    def forward(self, w_hat: Tensor, coded: Tensor | None = None) -> Tensor:
-        return torch.tanh(self.layers(self.fill(w_hat, coded) if self.fill else w_hat))  # (N, 3, H, W)
+    def forward(self, w_hat: Tensor, coded: Tensor | None = None, v: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.layers(assembled(w_hat, self.fill, coded, v)))  # (N, 3, H, W)

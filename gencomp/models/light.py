@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from gencomp.models.blocks import ChannelNorm
-from gencomp.models.nested import Fill
+from gencomp.models.blocks import ChannelNorm, Layers
+from gencomp.models.latent import Fill, assembled
 
 Width = Annotated[int, msgspec.Meta(ge=4, le=1024)]
 Blocks = Annotated[int, msgspec.Meta(ge=0, le=64)]
@@ -42,8 +42,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, k: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(k)
-        self.inner = nn.Conv2d(k, k, 3, padding=1)
-        self.outer = nn.Conv2d(k, k, 3, padding=1)
+        self.inner = nn.Conv2d(k, k, 3, padding=1, padding_mode="reflect")
+        self.outer = nn.Conv2d(k, k, 3, padding=1, padding_mode="reflect")
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.outer(gelu(self.inner(self.norm(x))))
@@ -57,16 +57,16 @@ class LightEncoder(nn.Module):
         super().__init__()
         fine, middle, coarse = config.encoder
         blocks = config.encoder_blocks
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             nn.PixelUnshuffle(PATCH),
-            nn.Conv2d(3 * PATCH**2, fine, 3, padding=1),
+            nn.Conv2d(3 * PATCH**2, fine, 3, padding=1, padding_mode="reflect"),
             *_blocks(fine, blocks[0]),
-            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1, padding_mode="reflect"),
             *_blocks(middle, blocks[1]),
-            nn.Conv2d(middle, coarse, 3, stride=2, padding=1),
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1, padding_mode="reflect"),
             *_blocks(coarse, blocks[2]),
             ChannelNorm(coarse),
-            nn.Conv2d(coarse, channels, 3, padding=1),
+            nn.Conv2d(coarse, channels, 3, padding=1, padding_mode="reflect"),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,27 +75,29 @@ class LightEncoder(nn.Module):
 
 
 class LightGenerator(nn.Module):
-    """G: w_hat (N, channels, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1]; with `fill`, fewer channels will do."""
+    """G: w_hat (N, channels, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1]; with `fill`, the first
+    channels alone will do; `channels` counts those of noise v too.
+    """
 
     def __init__(self, config: LightConfig, channels: int, fill: Fill | None = None) -> None:
         super().__init__()
         self.fill = fill
         coarse, middle, fine = config.generator
         blocks = config.generator_blocks
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, coarse, 3, padding=1),
+        self.layers = Layers(
+            nn.Conv2d(channels, coarse, 3, padding=1, padding_mode="reflect"),
             *_blocks(coarse, blocks[0]),
             _doubled(coarse, middle),
             *_blocks(middle, blocks[1]),
             _doubled(middle, fine),
             *_blocks(fine, blocks[2]),
             ChannelNorm(fine),
-            nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1),
+            nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1, padding_mode="reflect"),
             nn.PixelShuffle(PATCH),
         )
 
-    def forward(self, w_hat: Tensor, coded: Tensor | None = None) -> Tensor:
-        return torch.tanh(self.layers(self.fill(w_hat, coded) if self.fill else w_hat))
+    def forward(self, w_hat: Tensor, coded: Tensor | None = None, v: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.layers(assembled(w_hat, self.fill, coded, v)))
 
 
 def initialise_light(network: nn.Module, generator: torch.Generator) -> None:

@@ -1,20 +1,40 @@
-"""LPIPS, the learned perceptual distance of Zhang et al. (2018), version 0.1, with its AlexNet backbone."""
+"""LPIPS, the learned perceptual distance of Zhang et al. (2018), version 0.1, with AlexNet or VGG16 behind it."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gencomp.models.features import MissingWeightsError
+from gencomp.models import vgg16
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 """LPIPS' own normalisation of images in [-1, 1]."""
 ALEXNET = ((3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1), (384, 256, 3, 1, 1), (256, 256, 3, 1, 1))
-"""Inputs, filters, size, stride and padding of conv1 to conv5."""
-POOLED_BEFORE = (1, 2)
-"""Indices of the convolutions that stand behind a 3x3 max pooling of stride 2."""
+VGG16 = tuple((i, k, 3, 1, 1) for i, k in pairwise((3, *vgg16.WIDTHS)))
+"""Inputs, filters, size, stride and padding of every convolution."""
+
+
+class Backbone(NamedTuple):
+    """A network whose features are compared."""
+
+    convolutions: tuple[tuple[int, int, int, int, int], ...]
+    pooled_before: tuple[int, ...]
+    """Indices of the convolutions that stand behind a max pooling of stride 2."""
+    pooling: int
+    """Its side."""
+    taps: tuple[int, ...]
+    """Indices of the convolutions whose ReLU outputs are compared."""
+
+
+Name = Literal["alex", "vgg"]
+BACKBONES: dict[Name, Backbone] = {
+    "alex": Backbone(ALEXNET, (1, 2), 3, (0, 1, 2, 3, 4)),
+    "vgg": Backbone(VGG16, vgg16.POOLED_BEFORE, 2, vgg16.TAPS),
+}
 
 
 class LPIPS(nn.Module):
@@ -27,10 +47,11 @@ class LPIPS(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: Name = "alex") -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, k, n, stride=s, padding=p) for i, k, n, s, p in ALEXNET)
-        self.heads = nn.ModuleList(nn.Conv2d(k, 1, 1, bias=False) for _, k, *_ in ALEXNET)
+        layers, self.pooled_before, self.pooling, self.taps = BACKBONES[backbone]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, k, n, stride=s, padding=p) for i, k, n, s, p in layers)
+        self.heads = nn.ModuleList(nn.Conv2d(layers[tap][1], 1, 1, bias=False) for tap in self.taps)
         self.register_buffer("shift", torch.tensor(SHIFT).view(3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1), persistent=False)
 
@@ -44,17 +65,17 @@ class LPIPS(nn.Module):
         x = (x - self.shift) / self.scale
         features: list[Tensor] = []
         for index, convolution in enumerate(self.convolutions):
-            if index in POOLED_BEFORE:
-                x = torch.max_pool2d(x, 3, stride=2)
+            if index in self.pooled_before:
+                x = torch.max_pool2d(x, self.pooling, stride=2)
             x = torch.relu(convolution(x))
-            features.append(x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10))
+            if index in self.taps:
+                features.append(x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10))
         return features
 
 
-def load_lpips(path: Path) -> LPIPS:
-    """LPIPS with weights from a safetensors file. Raises MissingWeightsError when there is no such file."""
-    if not path.is_file():
-        raise MissingWeightsError(f"no LPIPS weights at {path}: run `gencomp weights fetch`, or set losses.lpips to 0")
-    network = LPIPS()
+def load_lpips(path: Path, backbone: Name = "alex") -> LPIPS:
+    """LPIPS with weights from a safetensors file, tensors `convolutions.<i>.{weight,bias}` and `heads.<i>.weight`, as
+    `gencomp weights` makes them. Raises FileNotFoundError."""
+    network = LPIPS(backbone)
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False)

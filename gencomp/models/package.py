@@ -1,9 +1,13 @@
-"""A trained model as a folder: model.safetensors, config.json and tables.json. Nothing in it is ever executed."""
+"""A trained model as a folder: model.safetensors, config.json and tables.json. Nothing in it is ever executed.
+
+Tensors are stored in single or half precision and always used in single precision.
+"""
 
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +17,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from gencomp.config import ConfigError, convert
 from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.entropy import PRECISION
+
+PRECISIONS = (torch.float32, torch.float16)
+"""Of the numbers in model.safetensors."""
 
 
 class PackageError(ValueError):
@@ -40,7 +47,7 @@ class Package:
     frequencies: NDArray[np.int64]
     """(C, L), at least 1 each, rows summing to 2**24."""
     fingerprint: bytes
-    """SHA-256 over decoder tensors, tables and canonical config, 32 bytes; files carry its head."""
+    """SHA-256 over decoder tensors as stored, tables and canonical config, 32 bytes; files carry its head."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -51,10 +58,17 @@ class Package:
         return self.compressor.G
 
 
-def save_package(folder: Path, config: ModelConfig, compressor: Compressor, frequencies: NDArray[np.int64]) -> None:
-    """Write a package, each file atomically; the same model gives the same bytes."""
+def save_package(
+    folder: Path, config: ModelConfig, compressor: Compressor, frequencies: NDArray[np.int64], *, half: bool = False
+) -> None:
+    """Write a package, each file atomically; the same model gives the same bytes.
+
+    With `half`, numbers are rounded to half precision: half the size, and another model with another fingerprint.
+    Raises PackageError for numbers that half precision cannot hold.
+    """
+    precision = torch.float16 if half else torch.float32
+    tensors = {name: _stored(name, tensor, precision) for name, tensor in sorted(compressor.state_dict().items())}
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(compressor.state_dict().items())}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         (Path(scratch) / "model.safetensors").write_bytes(save(tensors))
         (Path(scratch) / "config.json").write_bytes(_canonical(msgspec.to_builtins(config)))
@@ -73,48 +87,76 @@ def load_package(folder: Path) -> Package:
         config = convert(stored, ModelConfig, str(folder / "config.json"))
         tables = convert(_json(folder / "tables.json"), Tables, str(folder / "tables.json"))
         frequencies = _checked(tables, config, folder)
-        compressor = _load_compressor(folder / "model.safetensors", config)
+        compressor = _unallocated(config)
+        tensors = _read_tensors(folder / "model.safetensors", compressor)
     except FileNotFoundError as error:
         raise PackageError(f"{folder} is no model package: {Path(str(error.filename)).name} is missing") from None
     except (ConfigError, OSError) as error:
         raise PackageError(str(error)) from None
-    return Package(config, compressor, frequencies, fingerprint(stored, compressor.G, frequencies))
+    single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    compressor.load_state_dict(single, assign=True)
+    generator = {name.removeprefix("G."): tensor for name, tensor in tensors.items() if name.startswith("G.")}
+    return Package(
+        config, compressor.eval().requires_grad_(False), frequencies, fingerprint(stored, generator, frequencies)
+    )
 
 
-def fingerprint(config: object, generator: nn.Module, frequencies: NDArray[np.int64]) -> bytes:
-    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name.
+def fingerprint(config: object, generator: Mapping[str, Tensor], frequencies: NDArray[np.int64]) -> bytes:
+    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name, as stored.
 
     `config` is the parsed config.json as it is stored, so that a field added to ModelConfig later, with a default,
     leaves the fingerprints of older packages as they are.
     """
     digest = hashlib.sha256(_canonical(config))
     digest.update(frequencies.astype("<i8").tobytes())
-    for name, tensor in sorted(generator.state_dict().items()):
+    for name, tensor in sorted(generator.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.digest()
 
 
-def _load_compressor(path: Path, config: ModelConfig) -> Compressor:
+def _stored(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
+    stored = tensor.detach().to("cpu", precision if tensor.is_floating_point() else tensor.dtype).contiguous()
+    if stored.isinf().any() and not tensor.isinf().any():
+        raise PackageError(f"{name} reaches {tensor.abs().max().item():g}, which half precision cannot hold")
+    return stored
+
+
+def _unallocated(config: ModelConfig) -> Compressor:
+    """The networks without memory for their tensors, to check those of a file against."""
     with torch.device("meta"):
         compressor = Compressor(config)
     compressor.q = type(compressor.q)(config.levels, config.sigma)
-    expected = {name: (list(tensor.shape), tensor.dtype) for name, tensor in compressor.state_dict().items()}
+    return compressor
+
+
+def _read_tensors(path: Path, compressor: Compressor) -> dict[str, Tensor]:
+    """The tensors of a file as it stores them, with the names and shapes of the compressor's, in one precision."""
     if not path.exists():
         raise FileNotFoundError(2, "missing", str(path))
+    expected = compressor.state_dict()
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if shapes != {name: shape for name, (shape, _) in expected.items()}:
+            if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
                 raise PackageError(f"{path}: its tensors are not those of the network in config.json")
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
         raise PackageError(f"{path}: {error}") from None
-    wrong = [name for name, tensor in tensors.items() if tensor.dtype != expected[name][1]]
-    if wrong:
-        raise PackageError(f"{path}: {wrong[0]} is {tensors[wrong[0]].dtype}, not {expected[wrong[0]][1]}")
-    compressor.load_state_dict(tensors, assign=True)
-    return compressor.eval().requires_grad_(False)
+    _check_types(path, tensors, expected)
+    return tensors
+
+
+def _check_types(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """All numbers in single or all in half precision; integers, such as a count of batches, as they are."""
+    for precision in PRECISIONS:
+        types = {name: precision if tensor.is_floating_point() else tensor.dtype for name, tensor in expected.items()}
+        if types == {name: tensor.dtype for name, tensor in tensors.items()}:
+            return
+    found = ", ".join(sorted({str(tensor.dtype) for tensor in tensors.values()}))
+    raise PackageError(
+        f"{path}: its tensors are of {found}, where all must be of torch.float32 or all of torch.float16"
+    )
 
 
 def _checked(tables: Tables, config: ModelConfig, folder: Path) -> NDArray[np.int64]:

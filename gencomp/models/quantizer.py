@@ -16,7 +16,8 @@ class Quantizer(nn.Module):
     def __init__(self, levels: int, sigma: float) -> None:
         super().__init__()
         self.sigma = sigma
-        self.register_buffer("centers", torch.arange(levels) - (levels - 1) / 2, persistent=False)
+        centers = torch.arange(levels, device="cpu") - (levels - 1) / 2  # known, so not on a meta device either
+        self.register_buffer("centers", centers, persistent=False)
 
     def forward(self, w: Tensor) -> Tensor:
         """w of any shape -> w_hat of the same shape, each element one of the centers."""
@@ -32,6 +33,9 @@ class Quantizer(nn.Module):
         """Indices in [0, L) -> their centers, float32."""
         return self.centers[symbols]
 
+    def assign(self, w: Tensor) -> Tensor:
+        """w of any shape -> softmax(-sigma |w - c_j|^2), the soft assignment to the centers, (..., L)."""
+        return torch.softmax(-self.sigma * (w.unsqueeze(-1) - self.centers).square(), -1)
+
     def _soft(self, w: Tensor) -> Tensor:
-        distances = (w.unsqueeze(-1) - self.centers).square()  # (..., L)
-        return (torch.softmax(-self.sigma * distances, -1) * self.centers).sum(-1)
+        return (self.assign(w) * self.centers).sum(-1)

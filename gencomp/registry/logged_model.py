@@ -44,7 +44,8 @@ def save_model(package: Path, scratch: Path) -> Path:
     copied.mkdir()
     for file in PACKAGE_FILES:
         shutil.copyfile(package / file, copied / file)
-    code = Path(gencomp.__file__).parent
+    code = scratch / "gencomp"  # without the shipped models, which would make each version larger by all of them
+    shutil.copytree(Path(gencomp.__file__).parent, code, ignore=shutil.ignore_patterns("shipped", "__pycache__"))
     data = ColSpec("string", "data")
     saved = scratch / ARTIFACT
     with warnings.catch_warnings(action="ignore"):  # it would like an input example, and run the model on it

@@ -2,7 +2,7 @@
 
     min over E, G, max over D of  E[f(D(x))] + E[g(D(x_hat))] + lambda E[d(x, x_hat)] + beta H(w_hat)
 
-with x_hat = G(q(E(x))). beta is 0: the rate is bounded by dim(w_hat) log2(L) (eq. 5).
+with x_hat = G(q(E(x))). The paper's beta is 0: the rate is bounded by dim(w_hat) log2(L) (eq. 5).
 """
 
 from typing import Annotated, Literal, NamedTuple
@@ -15,6 +15,7 @@ from torch.nn.functional import l1_loss, mse_loss, softplus
 from gencomp.models.discriminator import Judgement
 from gencomp.models.features import VGG19
 from gencomp.models.lpips import LPIPS
+from gencomp.models.quantizer import Quantizer
 
 Weight = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -31,19 +32,17 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     feature_matching: Weight = 10.0
     """Weight of the L1 distance of D's features."""
     vgg: Weight = 0.0
-    """Weight of the L1 distance of VGG19 features; needs `vgg_weights`."""
-    vgg_weights: str | None = None
-    """Path of a safetensors file with torchvision's VGG19 weights."""
+    """Weight of the L1 distance of VGG19 features; needs `gencomp weights fetch`, unless 0."""
+    vgg_network: Literal["vgg19", "vgg19-torchvision"] = "vgg19"
+    """Its weights: those of VGG's authors with normalised filters, or torchvision's, as in pix2pixHD."""
+    spread: Weight = 0.0
+    """Weight of what keeps the latent spread over the centers of each channel."""
+    beta: Weight = 0.0
+    """Weight of the entropy of w_hat, bits per symbol; 0 leaves the rate to its bound, as the paper does."""
     lpips: Weight = 0.0
-    """Weight of LPIPS (AlexNet); needs `lpips_weights`."""
-    lpips_weights: str | None = None
-    """Path of a safetensors file with the weights of LPIPS."""
+    """Weight of LPIPS (AlexNet); needs `gencomp weights fetch`, unless 0."""
 
     def __post_init__(self) -> None:
-        if self.vgg and self.vgg_weights is None:
-            raise ValueError("vgg > 0 needs vgg_weights, the path of VGG19's weights")
-        if self.lpips and self.lpips_weights is None:
-            raise ValueError("lpips > 0 needs lpips_weights, the path of its weights")
         if self.feature_matching and not self.adversarial:
             raise ValueError("feature_matching > 0 needs adversarial > 0, since it reads D's features")
 
@@ -57,6 +56,8 @@ class GeneratorLoss(NamedTuple):
     feature_matching: Tensor
     vgg: Tensor
     lpips: Tensor
+    spread: Tensor
+    entropy: Tensor
 
 
 def f(y: Tensor, gan: str) -> Tensor:
@@ -93,6 +94,14 @@ def feature_matching_loss(real: list[Judgement], fake: list[Judgement]) -> Tenso
     return torch.stack(terms).sum()
 
 
+def masked_mse(x: Tensor, x_hat: Tensor, m: Tensor) -> Tensor:
+    """d(x, x_hat) of selective compression: the mean squared error over the batch's preserved pixels, 0 without any.
+
+    x, x_hat (N, 3, H, W); m (N, 1, H, W), 1 where preserved, else 0. Feature matching and VGG stay unmasked.
+    """
+    return (m * (x - x_hat).square()).sum() / (3 * m.sum()).clamp(min=1)
+
+
 VGG_LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """For relu1_1 to relu5_1, as in pix2pixHD."""
 
@@ -117,6 +126,30 @@ def lpips_loss(x: Tensor, x_hat: Tensor, network: LPIPS, origin: tuple[int, int]
     return distances.mean()
 
 
+LATENT_STD = 1.2
+"""A normal latent of this standard deviation uses the centers -2 to 2 in shares of 0.11, 0.23, 0.32, 0.23 and 0.11."""
+
+
+def spread_loss(w: Tensor) -> Tensor:
+    """How far the channels of w (N, C, h, w) are from mean 0 and standard deviation LATENT_STD, mean over channels.
+
+    An encoder gains by larger latents, which shout down the noise of an untrained generator, until most of them lie
+    beyond the outermost centers, where no gradient comes back and a symbol carries one bit.
+    """
+    channels = w.float().transpose(0, 1).flatten(1)  # (C, N h w)
+    return (channels.mean(1).square() + (channels.std(1) - LATENT_STD).square()).mean()
+
+
+def entropy_estimate(assignments: Tensor) -> Tensor:
+    """H(w_hat), bits per symbol: the entropy of the centers' shares in each channel, mean over the channels.
+
+    `assignments` (N, C, h, w, L): q's soft assignments, whose mean over a batch is a differentiable stand-in for the
+    shares (Agustsson et al. 2017). It is what the static tables' coder pays.
+    """
+    shares = assignments.float().mean((0, 2, 3))  # (C, L)
+    return -(shares * shares.clamp(min=1e-9).log2()).sum(1).mean()
+
+
 class Perceptual(NamedTuple):
     """The networks behind the perceptual terms; None where the term is off."""
 
@@ -124,21 +157,42 @@ class Perceptual(NamedTuple):
     lpips: LPIPS | None = None
 
 
+class Decoded(NamedTuple):
+    """What the generator's loss is computed from, beside D's judgements."""
+
+    x: Tensor
+    """The image, (N, 3, H, W) in [-1, 1]."""
+    x_hat: Tensor
+    """Its reconstruction."""
+    w: Tensor
+    """The latent before q, (N, C, h, w)."""
+    m: Tensor | None = None
+    """SC: (N, 1, H, W), 1 where preserved, to which the distortion is restricted."""
+
+
 def generator_loss(
-    x: Tensor,
-    x_hat: Tensor,
+    decoded: Decoded,
     real: list[Judgement],
     fake: list[Judgement],
     config: LossConfig,
     perceptual: Perceptual,
+    quantizer: Quantizer,
     origin: tuple[int, int] = (0, 0),
 ) -> GeneratorLoss:
-    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS, each with its weight; without judgements, no D terms."""
+    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS + beta H(w_hat), each with its weight.
+
+    Without judgements, no D terms. `origin`: where LPIPS starts to look.
+    """
+    x, x_hat, w, m = decoded
     zero = x.new_zeros(())
-    distortion = config.distortion * mse_loss(x_hat, x)
-    adversarial = config.adversarial * adversarial_loss(fake, config.gan) if fake else zero
-    matching = config.feature_matching * feature_matching_loss(real, fake) if fake else zero
-    vgg = config.vgg * vgg_loss(x, x_hat, perceptual.vgg) if perceptual.vgg else zero
-    lpips = config.lpips * lpips_loss(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero
-    total = distortion + adversarial + matching + vgg + lpips
-    return GeneratorLoss(total, distortion, adversarial, matching, vgg, lpips)
+    terms = GeneratorLoss(
+        total=zero,
+        distortion=config.distortion * (mse_loss(x_hat, x) if m is None else masked_mse(x, x_hat, m)),
+        adversarial=config.adversarial * adversarial_loss(fake, config.gan) if fake else zero,
+        feature_matching=config.feature_matching * feature_matching_loss(real, fake) if fake else zero,
+        vgg=config.vgg * vgg_loss(x, x_hat, perceptual.vgg) if perceptual.vgg else zero,
+        lpips=config.lpips * lpips_loss(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero,
+        spread=config.spread * spread_loss(w) if config.spread else zero,
+        entropy=config.beta * entropy_estimate(quantizer.assign(w)) if config.beta else zero,
+    )
+    return terms._replace(total=torch.stack(terms[1:]).sum())

@@ -6,26 +6,41 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import pad
 
-from gencomp.data.loader import images_to_tensor, stored_samples
-from gencomp.models.compressor import Compressor
+from gencomp.data.loader import Sample, images_to_tensor, stored_samples
+from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.entropy import count_symbols
+from gencomp.models.semantics import one_hot
 
 
-def count_centers(
-    compressor: Compressor, stride: int, smallest_side: int, shards: Path, images: int
-) -> NDArray[np.int64]:
+def count_centers(compressor: Compressor, shards: Path, images: int) -> NDArray[np.int64]:
     """How often each center is used per channel, (C, L), over the first `images` whole training images.
 
-    Images are padded by replication to a multiple of `stride` and at least `smallest_side` pixels, as the codec does.
+    Images are padded by replication to a multiple of the stride and at least the smallest side, as the codec does. SC
+    is counted over whole images too, since any part of one may be preserved.
     """
-    levels = len(compressor.q.centers)
+    config, levels = compressor.config, len(compressor.q.centers)
     counts: list[NDArray[np.int64]] = []
     with torch.inference_mode():
         for sample in itertools.islice(stored_samples(shards, "train"), images):
             x = images_to_tensor([sample.image])
-            height, width = (max(-(-side // stride) * stride, smallest_side) for side in x.shape[2:])
-            x = pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
-            counts.append(count_symbols(compressor.q.symbols(compressor.E(x))[0].numpy(), levels))
+            height, width = (
+                max(-(-side // config.stride) * config.stride, config.smallest_side) for side in x.shape[2:]
+            )
+            edges = (0, width - x.shape[3], 0, height - x.shape[2])
+            x = pad(x, edges, mode="replicate")
+            inputs = (x, pad(_semantics(sample, config.classes), edges, mode="replicate")) if config.classes else (x,)
+            counts.append(count_symbols(compressor.q.symbols(compressor.E(*inputs))[0].numpy(), levels))
     return np.sum(counts, axis=0)
+
+
+def _padded(side: int, config: ModelConfig) -> int:
+    return max(-(-side // config.stride) * config.stride, config.smallest_side)
+
+
+def _semantics(sample: Sample, classes: int) -> Tensor:
+    assert sample.labels is not None
+    edges = None if sample.edges is None else torch.from_numpy(sample.edges)[None, None].float()
+    return one_hot(torch.from_numpy(sample.labels)[None], edges, classes)

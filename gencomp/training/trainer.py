@@ -1,6 +1,7 @@
 """The training loop of a compressor: eq. 6, step by step."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,23 +13,31 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gencomp.data.loader import Loader, derived_seed
-from gencomp.models.compressor import Compressor, ModelConfig, initialise
-from gencomp.models.discriminator import Discriminator
+from gencomp.data.loader import Batch, Loader, derived_seed, label_classes
+from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
+from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.features import load_vgg19
+from gencomp.models.latent import draw_noise
 from gencomp.models.lpips import load_lpips
+from gencomp.models.selective import mask_to_latent
+from gencomp.models.semantics import one_hot
+from gencomp.training.draws import Draw, draw_step, mask_generators
+from gencomp.training.health import center_counts, dead_centers, score_gap, warnings
 from gencomp.training.losses import (
-    LPIPS_GRID,
+    Decoded,
     GeneratorLoss,
     LossConfig,
     Perceptual,
     discriminator_loss,
     generator_loss,
 )
-from gencomp.training.resume import TrainingState, load_state, save_state
+from gencomp.training.masks import draw_masks
+from gencomp.training.networks import Networks, arrange, fix_statistics, initial_networks, set_checkpointing
+from gencomp.training.resume import load_state, save_state
+from gencomp.weights.cache import weights_path
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -42,6 +51,10 @@ class DiscriminatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Scales that D looks at."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Of D's Adam, constant; none: that of E and G, by their schedule."""
+    betas: tuple[float, float] | None = None
+    """Of D's Adam; none: those of E and G."""
+    semantics: bool = False
+    """Give D the label map and the edges of instances too: GC (D+), and SC always."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,8 +74,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Decoded images that a worker process keeps, in 10^6 bytes; it changes no result."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 2e-4
     """Of Adam, for E, G and D."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate; `cosine` falls to zero at the last step."""
+    schedule: Literal["constant", "cosine", "decay"] = "constant"
+    """Of the learning rate; `cosine` falls to zero at the last step, `decay` does so from `adversarial_from` on."""
     warmup: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Steps over which the learning rate rises from zero."""
     gradient_norm: Annotated[float, msgspec.Meta(gt=0)] | None = None
@@ -70,13 +83,24 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     betas: tuple[float, float] = (0.5, 0.999)
     """Of Adam."""
     adversarial_from: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """First step with D; the steps before it train on distortion and VGG alone."""
+    """First step with D; the steps before it train on distortion and the perceptual terms alone."""
+    adversarial_batch: Positive | None = None
+    """`batch` from `adversarial_from` on; none: the same."""
+    adversarial_crop: Annotated[int, msgspec.Meta(ge=32)] | None = None
+    """`crop` from `adversarial_from` on; none: the same."""
+    statistics_from: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """First step in which G normalises by its tracked statistics instead of the picture's (`normalisation: tracked`);
+    none: never in training. The paper does it in the second half."""
     ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Decay per step of the averaged weights that the package gets; 0 packs the last weights."""
     precision: Literal["no", "bf16"] = "no"
     """`bf16` computes under autocast; `no` in float32."""
     channels_last: bool = False
     """Keep images and weights with their channels innermost."""
+    compile: bool = False
+    """Compile E, G and D with torch.compile; where that fails they run as they are, and a warning says so."""
+    recompute: bool = False
+    """Compute E's and G's activations again on the way back instead of keeping them: less memory, a third more time."""
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Processes that decode samples; their number changes no result."""
     log_every: Positive = 10
@@ -93,6 +117,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def __post_init__(self) -> None:
         if self.checkpoint_every % self.log_every:
             raise ValueError(f"checkpoint_every {self.checkpoint_every} is no multiple of log_every {self.log_every}")
+        if self.statistics_from is not None and self.recompute:
+            raise ValueError("statistics_from goes without recompute, which would track each step's statistics twice")
 
 
 class Progress(NamedTuple):
@@ -118,154 +144,284 @@ class DivergedError(RuntimeError):
 
 
 class Observer(NamedTuple):
-    """Whom the loop tells what; none of it changes a result."""
+    """Whom the loop tells what; none of it changes a result. With several processes, the first one alone tells."""
 
     progress: Callable[[Progress], None]
     picture: Callable[[int, NDArray[np.uint8]], None]
     """Gets the step and a picture (H, W, 3): originals above their reconstructions."""
+    warn: Callable[[int, str], None] = lambda step, message: None
+    """Gets the step and one line about what goes wrong without stopping the run."""
 
 
 def train(
-    model: ModelConfig, config: TrainingConfig, shards: Path, seed: int, scratch: Path, observer: Observer
+    model: ModelConfig,
+    config: TrainingConfig,
+    shards: Path,
+    seed: int,
+    scratch: Path,
+    observer: Observer,
+    initial: dict[str, Tensor] | None = None,
 ) -> Trained:
     """Train E, G and D on the `train` split of `shards`, going on from the state in `scratch` where there is one.
 
-    The result depends on the configs, the shards and the seed alone (on one kind of device, with one thread count).
-    Raises DivergedError when a loss is not finite, ValueError when the crop does not fit the model.
+    `initial`, the tensors of a trained compressor, is what a fine-tuning starts from. The result depends on it, the
+    configs, the shards and the seed alone (on one kind of device, with one thread count). Under torchrun, each process
+    works on its slice of every batch. Raises DivergedError when a loss is not finite, ValueError when the crop does not
+    fit the model or label maps are missing, MissingWeightsError when a perceptual term lacks its network.
     """
-    if config.crop % model.stride or config.crop < model.smallest_side:
-        raise ValueError(f"crop {config.crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
-    accelerator = Accelerator(mixed_precision=config.precision)
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    compressor, discriminator = _networks(model, config, seed)
-    _arrange(layout, compressor, discriminator)
-    perceptual = _perceptual(config.losses, accelerator.device, layout)
-    optimiser_G = Adam(compressor.parameters(), config.learning_rate, config.betas)
-    optimiser_D = Adam(
-        discriminator.parameters(), config.discriminator.learning_rate or config.learning_rate, config.betas
-    )
-    ema = AveragedModel(compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(accelerator.device)
-    nets = Networks(compressor, discriminator, ema, optimiser_G, optimiser_D)
-    start, history = nets.restore(load_state(scratch))
-    E_q_G, D, step_G, step_D = accelerator.prepare(compressor, discriminator, optimiser_G, optimiser_D)
+    return Run(model, config, shards, seed, scratch, observer, initial).finish()
 
-    loader = Loader(
-        *(shards, "train", config.batch, config.crop, seed),
-        *(config.colour_jitter, config.largest_reduction, config.cache_megabytes),
-    )
-    batches = loader.batches(start, accelerator.process_index, accelerator.num_processes, config.workers)
-    sums: dict[str, Tensor] = {}
-    for step in range(start, config.steps):
-        x = next(batches).images.to(accelerator.device, memory_format=layout)
-        draw = np.random.default_rng(derived_seed(seed, "step", step))
-        coded = _slice(draw_channels(draw, config.batch, model.channels), accelerator) if model.nested else None
-        origin = (int(draw.integers(LPIPS_GRID)), int(draw.integers(LPIPS_GRID)))
-        _set_learning_rate(config, step, step_G, step_D)
+
+class Run:
+    """One training run: what stays the same over its steps, and the steps."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        config: TrainingConfig,
+        shards: Path,
+        seed: int,
+        scratch: Path,
+        observer: Observer,
+        initial: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.model, self.config, self.shards, self.seed = model, config, shards, seed
+        self.scratch, self.observer = scratch, observer
+        self.classes = _classes(model, config, shards)
+        _check_crops(model, config)
+        self.accelerator = Accelerator(mixed_precision=config.precision)
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.perceptual = _perceptual(config.losses, self.accelerator.device, self.layout)
+        self.networks = self._networks(initial)
+        self.start, self.history = self.networks.restore(load_state(scratch))
+        self._prepare()
+        self.sums: dict[str, Tensor] = {}
+        self.counts = torch.zeros(model.channels, model.levels, device=self.accelerator.device)
+
+    def finish(self) -> Trained:
+        """All steps that are left."""
+        stages = self._stages()
+        for step in range(self.start, self.config.steps):
+            self.step(step, next(stages))
+        self.accelerator.wait_for_everyone()
+        return Trained(self.networks.result(self.config.ema > 0), self.history)
+
+    def step(self, step: int, batch: Batch) -> None:
+        """One update of E and G, and of D once it takes part."""
+        config, nets = self.config, self.networks
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        draw = draw_step(self.seed, step, len(batch.keys) * ranks, self.model.channels)
+        self._set_learning_rate(step)
+        if step == config.statistics_from:
+            fix_statistics(nets.compressor.G)
         adversarial = config.losses.adversarial > 0 and step >= config.adversarial_from
 
-        with accelerator.autocast():
-            x_hat = E_q_G(x, coded).x_hat
-            real = D(x) if adversarial else []
-            loss_D = discriminator_loss(real, D(x_hat.detach()), config.losses.gan) if adversarial else x.new_zeros(())
-            with _frozen(discriminator):
-                fake = discriminator(x_hat) if adversarial else []
-            loss_G = generator_loss(x, x_hat, real, fake, config.losses, perceptual, origin)
+        x = batch.images.to(self.accelerator.device, memory_format=self.layout)
+        s = self._semantics(batch)
+        m = self._mask(batch, step) if self.model.mode == "sc" else None
+        with self.accelerator.autocast():
+            x_hat, w_hat, w = self._compress(x, s, m, draw.of_rank(rank, ranks), draw)
+            real = self._judge(self.D, x, s) if adversarial else []
+            fake = self._judge(self.D, x_hat.detach(), s) if adversarial else []
+            loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else x.new_zeros(())
+            with _frozen(nets.discriminator):
+                seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
+            loss_G = generator_loss(
+                Decoded(x, x_hat, w, m), real, seen, config.losses, self.perceptual, nets.compressor.q, draw.origin
+            )
 
-        step_G.zero_grad()
-        accelerator.backward(loss_G.total)
+        self.step_G.zero_grad()
+        self.accelerator.backward(loss_G.total)
         if config.gradient_norm:
-            accelerator.clip_grad_norm_(compressor.parameters(), config.gradient_norm)
-        step_G.step()
+            self.accelerator.clip_grad_norm_(nets.compressor.parameters(), config.gradient_norm)
+        self.step_G.step()
         if adversarial:
-            step_D.zero_grad()
-            accelerator.backward(loss_D)
-            step_D.step()
-        ema.update_parameters(compressor)
+            self.step_D.zero_grad()
+            self.accelerator.backward(loss_D)
+            self.step_D.step()
+        nets.ema.update_parameters(nets.compressor)
 
-        _add(sums, loss_G, loss_D)
-        done = step + 1
-        if done % config.log_every == 0 or done == config.steps:
-            row = _report(sums, history, done)
-            observer.progress(Progress(done, row))
-        if done % config.picture_every == 0 or done == config.steps:
-            observer.picture(done, _picture(x, x_hat))
-        if done % config.checkpoint_every == 0 and accelerator.is_main_process:
-            save_state(scratch, nets.state(done, history))
-    return Trained(nets.result(config), history)
+        self._add(loss_G, loss_D, score_gap(real, fake, config.losses.gan) if adversarial else x.new_zeros(()))
+        kept = None if m is None else mask_to_latent(m, self.model.latent_stride)
+        self.counts += center_counts(w_hat, nets.compressor.q.centers, kept)
+        self._tell(step + 1, x, x_hat)
 
-
-class Networks(NamedTuple):
-    """The networks and optimisers of a run, and how they become a state and come back from one."""
-
-    compressor: Compressor
-    discriminator: Discriminator
-    ema: AveragedModel
-    optimiser_G: Optimizer
-    optimiser_D: Optimizer
-
-    def state(self, step: int, history: list[dict[str, float]]) -> TrainingState:
-        return TrainingState(
-            step=step,
-            compressor=self.compressor.state_dict(),
-            discriminator=self.discriminator.state_dict(),
-            ema=self.ema.state_dict(),
-            optimiser_G=self.optimiser_G.state_dict(),
-            optimiser_D=self.optimiser_D.state_dict(),
-            history=history,
+    def _networks(self, initial: dict[str, Tensor] | None) -> Networks:
+        shape, config, device = self.config.discriminator, self.config, self.accelerator.device
+        semantics = self.classes + 1 if self.classes else 0
+        discriminator = Discriminator(3 + semantics, shape.width, shape.scales)
+        compressor = initial_networks(self.model, discriminator, self.seed, initial)
+        arrange(self.layout, compressor, discriminator)
+        if config.recompute:
+            set_checkpointing(compressor)
+        return Networks(
+            compressor,
+            discriminator,
+            AveragedModel(compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(device),
+            Adam(compressor.parameters(), config.learning_rate, config.betas),
+            Adam(discriminator.parameters(), config.learning_rate, shape.betas or config.betas),
         )
 
-    def restore(self, state: TrainingState | None) -> tuple[int, list[dict[str, float]]]:
-        """(steps done, history) of a state, after loading it; (0, []) of none."""
-        if state is None:
-            return 0, []
-        self.compressor.load_state_dict(state["compressor"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser_G.load_state_dict(state["optimiser_G"])
-        self.optimiser_D.load_state_dict(state["optimiser_D"])
-        return state["step"], state["history"]
+    def _prepare(self) -> None:
+        """Put the networks on the device, wrapped for several processes and compiled where the config asks for it."""
+        nets = self.networks
+        self.E_q_G, self.D, self.step_G, self.step_D = self.accelerator.prepare(
+            nets.compressor, nets.discriminator, nets.optimiser_G, nets.optimiser_D
+        )
+        statistics_from = self.config.statistics_from
+        if statistics_from is not None and self.start > statistics_from:
+            fix_statistics(nets.compressor.G)
+        if self.config.compile:
+            self._compile()
 
-    def result(self, config: TrainingConfig) -> Compressor:
-        chosen = self.ema.module if config.ema else self.compressor
-        assert isinstance(chosen, Compressor)
-        return chosen.cpu().eval().requires_grad_(False)
+    def _compile(self) -> None:
+        """Compile the networks in place, once they have been seen to work so on noise; else leave them as they are."""
+        networks = (self.networks.compressor.E, self.networks.compressor.G, self.networks.discriminator)
+        for network in networks:
+            network.compile()
+        try:
+            side = max(self.config.crop, self.model.smallest_side)
+            x = torch.zeros(1, 3, side, side, device=self.accelerator.device)
+            s = torch.zeros(1, self.classes + 1, side, side, device=x.device) if self.classes else None
+            m = torch.ones_like(x[:, :1]) if self.model.mode == "sc" else None
+            with self.accelerator.autocast(), torch.no_grad():
+                draw = draw_step(self.seed, 0, 1, self.model.channels)
+                x_hat = self._compress(x, s, m, draw.coded, draw, self.networks.compressor)[0]
+                self._judge(self.networks.discriminator, x_hat, s)
+        except Exception as error:  # whatever the compiler or its compiler says
+            for network in networks:
+                network._compiled_call_impl = None
+            self.observer.warn(self.start, f"torch.compile fails here, so nothing is compiled: {_first_line(error)}")
+
+    def _stages(self) -> Iterator[Batch]:
+        """The batches from the first step of this run on; those with D may have another size."""
+        config, first = self.config, self.config.adversarial_from
+        if self.start < first:
+            warm = self._loader(config.batch, config.crop, self.seed)
+            yield from itertools.islice(self._batches(warm, self.start), first - self.start)
+        batch, crop = config.adversarial_batch or config.batch, config.adversarial_crop or config.crop
+        if (batch, crop) == (config.batch, config.crop):
+            yield from self._batches(self._loader(batch, crop, self.seed), max(self.start, first))
+        second = self._loader(batch, crop, derived_seed(self.seed, "adversarial"))
+        yield from self._batches(second, max(self.start - first, 0))
+
+    def _loader(self, batch: int, crop: int, seed: int) -> Loader:
+        config = self.config
+        return Loader(
+            *(self.shards, "train", batch, crop, seed),
+            *(config.colour_jitter, config.largest_reduction, config.cache_megabytes),
+        )
+
+    def _batches(self, loader: Loader, start: int) -> Iterator[Batch]:
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        return loader.batches(start, rank, ranks, self.config.workers)
+
+    def _semantics(self, batch: Batch) -> Tensor | None:
+        """s of a batch where a network sees it, on the device."""
+        if not self.classes:
+            return None
+        assert batch.labels is not None
+        return one_hot(batch.labels, batch.edges, self.classes).to(self.accelerator.device, memory_format=self.layout)
+
+    def _mask(self, batch: Batch, step: int) -> Tensor:
+        first = self.accelerator.process_index * len(batch.keys)
+        generators = mask_generators(self.seed, step, range(first, first + len(batch.keys)))
+        return draw_masks(batch, generators).to(self.accelerator.device)
+
+    def _compress(
+        self, x: Tensor, s: Tensor | None, m: Tensor | None, coded: Tensor, draw: Draw, network: nn.Module | None = None
+    ) -> Reconstruction:
+        model = self.model
+        latent = x[:, :1, :: model.latent_stride, :: model.latent_stride]
+        reconstruction: Reconstruction = (network or self.E_q_G)(
+            x,
+            coded=coded.to(x.device) if model.nested else None,
+            v=draw_noise(latent, model.noise, draw.noise + self.accelerator.process_index) if model.noise else None,
+            s=s if model.mode == "sc" else None,
+            m=m,
+        )
+        return reconstruction
+
+    @staticmethod
+    def _judge(discriminator: nn.Module, image: Tensor, s: Tensor | None) -> list[Judgement]:
+        judgements: list[Judgement] = discriminator(image if s is None else torch.cat([image, s], 1))
+        return judgements
+
+    def _set_learning_rate(self, step: int) -> None:
+        config = self.config
+        rate = learning_rate(config, step)
+        for group in self.step_G.param_groups:
+            group["lr"] = rate
+        for group in self.step_D.param_groups:
+            group["lr"] = config.discriminator.learning_rate or rate
+
+    def _add(self, loss_G: GeneratorLoss, loss_D: Tensor, gap: Tensor) -> None:
+        values = {"loss": loss_G.total, **loss_G._asdict(), "discriminator": loss_D, "score_gap": gap}
+        for name, value in values.items():
+            if name != "total":
+                self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def _tell(self, done: int, x: Tensor, x_hat: Tensor) -> None:
+        """What is due after `done` steps: a row of the history, a picture, the state, warnings."""
+        config, first = self.config, self.accelerator.is_main_process
+        last = done == config.steps
+        if done % config.log_every == 0 or last:
+            row = self._report(done)
+            if first:
+                self.observer.progress(Progress(done, row))
+        if first and (done % config.picture_every == 0 or last):
+            self.observer.picture(done, _picture(x, x_hat))
+        if first and done % config.checkpoint_every == 0:
+            for message in warnings(self.history[-(config.checkpoint_every // config.log_every) :]):
+                self.observer.warn(done, message)
+            save_state(self.scratch, self.networks.state(done, self.history))
+
+    def _report(self, step: int) -> dict[str, float]:
+        """The mean losses since the last row, which become a row of the history. Raises DivergedError."""
+        count = step - (int(self.history[-1]["step"]) if self.history else 0)
+        means = {name: self.accelerator.reduce(value / count, "mean") for name, value in self.sums.items()}
+        row = {name: float(value) for name, value in means.items()}
+        row["dead_centers"] = float(dead_centers(self.accelerator.reduce(self.counts, "sum")))
+        self.sums.clear()
+        self.counts.zero_()
+        broken = [name for name, value in row.items() if not math.isfinite(value)]
+        if broken:
+            raise DivergedError(f"{broken[0]} is no longer finite before step {step}; try a lower learning_rate")
+        self.history.append({"step": step, **row})
+        return row
 
 
-def _networks(model: ModelConfig, config: TrainingConfig, seed: int) -> tuple[Compressor, Discriminator]:
-    generator = torch.Generator().manual_seed(derived_seed(seed, "weights"))
-    compressor = Compressor(model)
-    discriminator = Discriminator(3, config.discriminator.width, config.discriminator.scales)
-    initialise(compressor, generator)
-    initialise(discriminator, generator)
-    return compressor, discriminator
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Of E and G in step number `step`."""
+    start = {"constant": config.steps, "cosine": 0, "decay": config.adversarial_from}[config.schedule]
+    fallen = max(0, step - start) / max(1, config.steps - start)
+    share = (1 + math.cos(math.pi * fallen)) / 2
+    return config.learning_rate * share * min(1.0, (step + 1) / max(config.warmup, 1))
 
 
-def draw_channels(draw: np.random.Generator, batch: int, channels: int) -> Tensor:
-    """How many channels of each image are coded, (batch,), C in [1, channels] with a chance in proportion to
-    1 / (C + 2): low rates often, so that the first channels learn the most, and high ones often enough."""
-    counts = np.arange(1, channels + 1)
-    chances = 1 / (counts + 2)
-    return torch.from_numpy(draw.choice(counts, batch, p=chances / chances.sum()))
+def _classes(model: ModelConfig, config: TrainingConfig, shards: Path) -> int:
+    """Classes of the label maps that a network sees; 0 when none does. Raises ValueError when they do not fit."""
+    if model.mode == "gc" and not config.discriminator.semantics:
+        return 0
+    classes = label_classes(shards)
+    if not classes:
+        raise ValueError(f"{shards} has no label maps, which SC and GC (D+) are trained with")
+    if model.mode == "sc" and classes != model.classes:
+        raise ValueError(f"{shards} has {classes} classes, and the model's config says {model.classes}")
+    return classes
 
 
-def _slice(whole: Tensor, accelerator: Accelerator) -> Tensor:
-    """This rank's part of what was drawn for the whole batch."""
-    return whole.chunk(accelerator.num_processes)[accelerator.process_index].to(accelerator.device)
+def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
+    for crop in (config.crop, config.adversarial_crop or config.crop):
+        if crop % model.stride or crop < model.smallest_side:
+            raise ValueError(f"crop {crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
 
 
 def _perceptual(config: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
-    vgg = load_vgg19(Path(config.vgg_weights or "")).to(device) if config.vgg else None
-    lpips = load_lpips(Path(config.lpips_weights or "")).to(device) if config.lpips else None
-    _arrange(layout, *(network for network in (vgg, lpips) if network))
+    vgg = load_vgg19(weights_path(config.vgg_network)).to(device) if config.vgg else None
+    lpips = load_lpips(weights_path("lpips-alex")).to(device) if config.lpips else None
+    arrange(layout, *(network for network in (vgg, lpips) if network))
     return Perceptual(vgg, lpips)
-
-
-def _arrange(layout: torch.memory_format, *networks: nn.Module) -> None:
-    """Put the convolutions' weights into a memory layout."""
-    for network in networks:
-        for parameter in network.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 @contextlib.contextmanager
@@ -278,35 +434,12 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _set_learning_rate(config: TrainingConfig, step: int, step_G: Optimizer, step_D: Optimizer) -> None:
-    share = (1 + math.cos(math.pi * step / config.steps)) / 2 if config.schedule == "cosine" else 1.0
-    rate = config.learning_rate * share * min(1.0, (step + 1) / max(config.warmup, 1))
-    for group in step_G.param_groups:
-        group["lr"] = rate
-    for group in step_D.param_groups:
-        group["lr"] = config.discriminator.learning_rate or rate
-
-
-def _add(sums: dict[str, Tensor], loss_G: GeneratorLoss, loss_D: Tensor) -> None:
-    for name, value in {"loss": loss_G.total, **loss_G._asdict(), "discriminator": loss_D}.items():
-        if name != "total":
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
-
-
-def _report(sums: dict[str, Tensor], history: list[dict[str, float]], step: int) -> dict[str, float]:
-    """The mean losses since the last row, which become a row of the history. Raises DivergedError."""
-    count = step - (int(history[-1]["step"]) if history else 0)
-    row = {name: float(value) / count for name, value in sums.items()}
-    sums.clear()
-    broken = [name for name, value in row.items() if not math.isfinite(value)]
-    if broken:
-        raise DivergedError(f"{broken[0]} is no longer finite before step {step}; try a lower learning_rate")
-    history.append({"step": step, **row})
-    return row
-
-
 def _picture(x: Tensor, x_hat: Tensor) -> NDArray[np.uint8]:
     """Up to four originals above their reconstructions, (2h, 4w, 3)."""
     rows = [torch.cat(list(images[:4]), dim=2) for images in (x, x_hat.detach().float())]
     picture = (torch.cat(rows, dim=1).clamp(-1, 1) + 1) * 127.5
     return picture.round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

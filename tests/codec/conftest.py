@@ -10,10 +10,17 @@ from PIL import Image
 
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.entropy import fit_frequencies
+from gencomp.models.light import LightConfig
 from gencomp.models.package import Package, load_package, save_package
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
+
+SMALL_LIGHT = ModelConfig(
+    channels=16,
+    nested=True,
+    light=LightConfig(encoder=(8, 8, 8), encoder_blocks=(0, 0, 0), generator=(8, 8, 8), generator_blocks=(0, 0, 0)),
+)
 
 
 def small_package(folder: Path, config: ModelConfig, seed: int) -> Package:
@@ -22,8 +29,7 @@ def small_package(folder: Path, config: ModelConfig, seed: int) -> Package:
     initialise(compressor, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for network in (compressor.E, compressor.G):
-            last = network.layers[-1]
-            assert isinstance(last, torch.nn.Conv2d)
+            last = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
             last.weight *= 8
     counts = np.tile(np.array([5, 20, 50, 20, 5]), (config.channels, 1))
     save_package(folder, config, compressor, fit_frequencies(counts))
@@ -40,6 +46,19 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def other_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     config = ModelConfig(width=4, blocks=1, channels=4)
     return small_package(tmp_path_factory.mktemp("packages") / "other", config, seed=2)
+
+
+@pytest.fixture(scope="session")
+def nested_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A light model of which 1 to 16 channels can be coded."""
+    return small_package(tmp_path_factory.mktemp("packages") / "nested", SMALL_LIGHT, seed=3)
+
+
+@pytest.fixture(scope="session")
+def nested_paper_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A model of the paper's networks of which 1 to 3 channels can be coded."""
+    config = ModelConfig(width=4, blocks=1, channels=3, nested=True)
+    return small_package(tmp_path_factory.mktemp("packages") / "nested-paper", config, seed=4)
 
 
 @pytest.fixture

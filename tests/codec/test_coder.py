@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gencomp.codec.coder import Frequencies, Symbols, decode, encode
+from gencomp.codec.coder import Frequencies, Symbols, decode, encode, least_payloads
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
 from gencomp.models.entropy import count_symbols, fit_frequencies
 
@@ -36,6 +36,25 @@ def test_any_symbols_come_back_and_keep_the_bound(latent: tuple[Symbols, Frequen
     assert len(coded.payload) <= packed_bytes(symbols.size, frequencies.shape[1])
     assert not coded.payload.endswith(b"\0")
     assert np.array_equal(decode(coded.payload, coded.entropy, symbols.shape, frequencies), symbols)
+
+
+@given(latents(), st.booleans())
+def test_no_payload_of_the_first_channels_is_smaller_than_its_least(
+    latent: tuple[Symbols, Frequencies], zeros_behind: bool
+) -> None:
+    symbols, frequencies = latent
+    if zeros_behind:
+        symbols = np.concatenate([symbols[: len(symbols) // 2], np.zeros_like(symbols[len(symbols) // 2 :])])
+    least = least_payloads(symbols, frequencies)
+    for count in range(1, len(symbols) + 1):
+        for entropy in ("raw", "static"):
+            assert least[count - 1] <= len(encode(symbols[:count], frequencies[:count], entropy).payload)
+
+
+def test_the_least_payload_is_near_the_one_that_is_written() -> None:
+    symbols = drawn(SKEWED, (2, 40, 40))
+    written = [len(encode(symbols[:count], SKEWED[:count], "static").payload) for count in (1, 2)]
+    assert all(size - 10 <= least for size, least in zip(written, least_payloads(symbols, SKEWED), strict=True))
 
 
 def test_static_is_within_two_bytes_of_the_ideal_code_length() -> None:

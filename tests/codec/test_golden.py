@@ -127,6 +127,20 @@ def test_the_plain_decoder_reads_whatever_the_encoder_writes(seed: int, levels: 
     assert plain_decode(stream, frequencies.tolist()) == symbols.reshape(-1).tolist()
 
 
+@pytest.mark.parametrize("channels", range(1, 17))
+def test_the_golden_streams_of_a_nested_model_give_the_first_channels(channels: int) -> None:
+    """Of a package in half precision, whose fingerprint the streams carry."""
+    golden = json.loads((GOLDEN / "nested" / "streams.json").read_text())
+    tables = json.loads((GOLDEN / "nested" / "package" / "tables.json").read_text())["static"]
+    stream = bytes.fromhex(golden["streams"][channels - 1])
+    codec = Codec.from_package(load_package(GOLDEN / "nested" / "package"))
+    expected = np.array(golden["symbols"][:channels])
+    assert expected.shape == (channels, 7, 10)
+    assert plain_decode(stream, tables[:channels]) == expected.reshape(-1).tolist()
+    assert np.array_equal(codec.decode_symbols(stream), expected)
+    assert codec.decompress(stream).size == (150, 97)
+
+
 def test_the_golden_picture_decodes_as_it_did() -> None:
     codec = Codec.from_package(load_package(GOLDEN / "package"))
     decoded = np.asarray(codec.decompress((GOLDEN / "scene.gnc").read_bytes())).astype(int)

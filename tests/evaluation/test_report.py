@@ -57,7 +57,8 @@ const button = document.querySelector('.legend button');
 button.click(); report.faded = document.querySelectorAll('.dataset .curve.faded').length;
 report.curves = document.querySelectorAll('.dataset .curve').length;
 report.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
-for (const image of document.images) image.loading = 'eager';  // the load event, and so the browser's dump, waits for them
+// The load event, and so the browser's dump, waits for every picture that is not lazy.
+for (const image of document.images) image.loading = 'eager';
 addEventListener('load', () => {
   report.pictures = [...document.querySelectorAll('.shot img')].map(image => image.naturalWidth);
   document.documentElement.dataset.report = JSON.stringify(report);

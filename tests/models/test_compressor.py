@@ -33,7 +33,7 @@ def test_the_literal_paper_config_has_the_papers_parameter_counts() -> None:
 
 def test_the_latent_has_stride_16_and_c_channels_and_the_picture_comes_back_in_size_and_range() -> None:
     x = torch.rand(2, 3, 48, 80, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    x_hat, w_hat = small_compressor()(x)
+    x_hat, w_hat, _ = small_compressor()(x)
     assert w_hat.shape == (2, 4, 3, 5)
     assert x_hat.shape == x.shape
     assert x_hat.abs().max() <= 1
@@ -43,7 +43,7 @@ def test_the_latent_has_stride_16_and_c_channels_and_the_picture_comes_back_in_s
 def test_depth_levels_and_channels_are_fields(downsamplings: int, levels: int, channels: int) -> None:
     config = ModelConfig(width=2, blocks=0, downsamplings=downsamplings, levels=levels, channels=channels)
     side = 2 * max(config.smallest_side, config.stride)
-    x_hat, w_hat = small_compressor(config)(torch.zeros(1, 3, side, side))
+    x_hat, w_hat, _ = small_compressor(config)(torch.zeros(1, 3, side, side))
     assert w_hat.shape == (1, channels, side // config.stride, side // config.stride)
     assert len(small_compressor(config).q.centers) == levels
     assert x_hat.shape == (1, 3, side, side)

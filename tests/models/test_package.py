@@ -1,8 +1,10 @@
 """Packages: the same bytes for the same model, checked before use, never executed."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -89,4 +91,72 @@ def test_tables_that_could_not_code_are_refused(tmp_path: Path, rows: list[list[
     write(tmp_path)
     (tmp_path / "tables.json").write_text(json.dumps({"static": rows}))
     with pytest.raises(PackageError, match="tables.json"):
+        load_package(tmp_path)
+
+
+def test_single_precision_packages_keep_their_fingerprints() -> None:
+    """Streams carry it: another one here makes every stream that was written unreadable."""
+    golden = Path(__file__).parents[1] / "codec" / "golden" / "package"
+    expected = "6e2a429eaed1c01dcd458953965cb667c19db19ff5ee6203bf94e69e5c53354d"
+    assert load_package(golden).fingerprint.hex() == expected
+
+
+def test_half_precision_halves_the_file_and_is_used_in_single_precision(tmp_path: Path) -> None:
+    written = write(tmp_path / "single")
+    save_package(tmp_path / "half", CONFIG, written, load_package(tmp_path / "single").frequencies, half=True)
+    sizes = {kind: (tmp_path / kind / "model.safetensors").stat().st_size for kind in ("single", "half")}
+    assert sizes["half"] < 0.6 * sizes["single"]
+    read = load_package(tmp_path / "half")
+    for name, tensor in read.compressor.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, written.state_dict()[name].half().float())
+
+
+def test_the_fingerprint_of_a_half_precision_package_is_over_its_tensors_as_stored(tmp_path: Path) -> None:
+    compressor = write(tmp_path / "single")
+    single = load_package(tmp_path / "single")
+    save_package(tmp_path / "half", CONFIG, compressor, single.frequencies, half=True)
+    half = load_package(tmp_path / "half")
+    digest = hashlib.sha256((tmp_path / "half" / "config.json").read_bytes())
+    digest.update(half.frequencies.astype("<i8").tobytes())
+    for name, tensor in sorted(load_file(tmp_path / "half" / "model.safetensors").items()):
+        if name.startswith("G."):
+            digest.update(f"{name[2:]} torch.float16 {list(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
+    assert half.fingerprint == digest.digest() != single.fingerprint
+    save_package(tmp_path / "again", CONFIG, half.compressor, half.frequencies, half=True)
+    assert content_hash(tmp_path / "again") == content_hash(tmp_path / "half")
+    assert load_package(tmp_path / "again").fingerprint == half.fingerprint
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_counts_among_the_tensors_stay_whole_numbers(tmp_path: Path, half: bool) -> None:
+    """As in normalisations that track statistics."""
+    config = msgspec.structs.replace(CONFIG, normalisation="tracked")
+    written = Compressor(config)
+    counts = {name for name, tensor in written.state_dict().items() if not tensor.is_floating_point()}
+    assert counts
+    save_package(tmp_path, config, written, fit_frequencies(np.ones((2, 5), np.int64)), half=half)
+    read = load_package(tmp_path).compressor.state_dict()
+    assert all(torch.equal(read[name], written.state_dict()[name]) for name in counts)
+    assert {tensor.dtype for name, tensor in read.items() if name not in counts} == {torch.float32}
+
+
+def test_numbers_that_half_precision_cannot_hold_are_refused(tmp_path: Path) -> None:
+    compressor = write(tmp_path / "single")
+    frequencies = load_package(tmp_path / "single").frequencies
+    with torch.no_grad():
+        next(compressor.G.parameters()).view(-1)[0] = 70000
+    with pytest.raises(PackageError, match=r"^G\.[^\n]+ reaches 70000, which half precision cannot hold$"):
+        save_package(tmp_path / "half", CONFIG, compressor, frequencies, half=True)
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize("change", ["mixed", "bfloat16", "float64"])
+def test_tensors_of_other_or_mixed_types_are_refused(tmp_path: Path, change: str) -> None:
+    write(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    types = {"mixed": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+    names = sorted(tensors)[:1] if change == "mixed" else sorted(tensors)
+    save_file(tensors | {name: tensors[name].to(types[change]) for name in names}, tmp_path / "model.safetensors")
+    with pytest.raises(PackageError, match=r"^[^\n]*where all must be of torch.float32 or all of torch.float16$"):
         load_package(tmp_path)

@@ -3,20 +3,28 @@
 import math
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.features import VGG19
+from gencomp.models.quantizer import Quantizer
 from gencomp.training.losses import (
+    LATENT_STD,
+    Decoded,
+    GeneratorLoss,
     LossConfig,
+    Perceptual,
     adversarial_loss,
     discriminator_loss,
+    entropy_estimate,
     f,
     feature_matching_loss,
     g,
     generator_loss,
+    spread_loss,
     vgg_loss,
 )
 
@@ -80,25 +88,73 @@ def test_vgg19_taps_are_relu1_1_to_relu5_1() -> None:
     assert sum(p.numel() for p in VGG19().convolutions[:2].parameters()) == 3 * 64 * 9 + 64 + 64 * 64 * 9 + 64
 
 
+def total(
+    x: Tensor, x_hat: Tensor, config: LossConfig, D: Discriminator | None = None, **more: Tensor
+) -> GeneratorLoss:
+    judged = (D(x), D(x_hat)) if D else ([], [])
+    decoded = Decoded(x, x_hat, more.get("w", torch.zeros(1, 2, 4, 4)), more.get("m"))
+    return generator_loss(decoded, *judged, config, Perceptual(), Quantizer(5, 1.0))
+
+
 def test_the_total_is_the_sum_of_the_weighted_terms() -> None:
-    D, x = Discriminator(3, 2, 2), torch.rand(1, 3, 64, 64)
-    x_hat = torch.rand(1, 3, 64, 64)
-    config = LossConfig(distortion=3.0, adversarial=0.5, feature_matching=2.0)
-    total, distortion, adversarial, matching, vgg = generator_loss(x, x_hat, D(x), D(x_hat), config, None)
-    assert total.item() == pytest.approx((distortion + adversarial + matching).item())
-    assert vgg.item() == 0
-    assert distortion.item() == pytest.approx(3 * (x - x_hat).square().mean().item())
+    x, x_hat = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+    config = LossConfig(distortion=3.0, adversarial=0.5, feature_matching=2.0, spread=0.1, beta=0.7)
+    loss = total(x, x_hat, config, Discriminator(3, 2, 2))
+    assert loss.total.item() == pytest.approx(sum(term.item() for term in loss[1:]), rel=1e-5)
+    assert loss.vgg.item() == loss.lpips.item() == 0
+    assert loss.distortion.item() == pytest.approx(3 * (x - x_hat).square().mean().item())
+    assert loss.spread.item() == pytest.approx(0.1 * LATENT_STD**2)
+    assert min(loss.adversarial.item(), loss.feature_matching.item(), loss.entropy.item()) > 0
 
 
 def test_the_mse_baseline_has_no_adversarial_terms() -> None:
-    config = LossConfig(adversarial=0, feature_matching=0)
-    x, x_hat = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-    loss = generator_loss(x, x_hat, [], [], config, None)
+    loss = total(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4), LossConfig(adversarial=0, feature_matching=0))
     assert loss.total.item() == loss.distortion.item() == 10
 
 
+def test_the_distortion_of_sc_sees_the_preserved_pixels_only() -> None:
+    x, x_hat, m = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    x_hat[..., 0, 0], m[..., 0, 0] = 0.5, 1
+    loss = total(x, x_hat, LossConfig(adversarial=0, feature_matching=0), m=m)
+    assert loss.distortion.item() == pytest.approx(10 * 0.25)
+
+
+def test_the_entropy_estimate_is_the_entropy_of_hard_assignments() -> None:
+    """Two channels: one uses two centers by halves (1 bit), the other all five alike (log2 5 bits)."""
+    symbols = torch.stack([torch.arange(20) % 2, torch.arange(20) % 5]).reshape(1, 2, 4, 5)
+    assignments = torch.nn.functional.one_hot(symbols, 5).float()
+    assert entropy_estimate(assignments).item() == pytest.approx((1 + math.log2(5)) / 2)
+
+
+def test_descending_on_the_entropy_lowers_the_rate_of_the_symbols() -> None:
+    torch.manual_seed(0)
+    q, w = Quantizer(5, 1.0), torch.randn(1, 1, 32, 32, requires_grad=True)
+    before = np.bincount(q.symbols(w).flatten(), minlength=5) / 1024
+    for _ in range(50):
+        entropy_estimate(q.assign(w)).backward()
+        with torch.no_grad():
+            w -= 30 * w.grad  # type: ignore[operator]
+        w.grad = None
+    after = np.bincount(q.symbols(w).flatten(), minlength=5) / 1024
+
+    def bits(shares: np.ndarray) -> float:
+        return float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
+
+    assert bits(after) < 0.7 * bits(before)
+
+
+def test_the_spread_is_least_for_a_latent_around_zero_with_the_stated_deviation() -> None:
+    torch.manual_seed(0)
+    w = torch.randn(8, 3, 64, 64)
+    assert spread_loss(LATENT_STD * w).item() < 1e-3
+    assert spread_loss(3 * w).item() == pytest.approx((3 - LATENT_STD) ** 2, rel=0.02)
+    assert spread_loss(LATENT_STD * w + 2).item() == pytest.approx(4, rel=0.02)
+
+
 @pytest.mark.parametrize(
-    "weights", [{"vgg": 10.0}, {"adversarial": 0.0}, {"gan": "wasserstein"}, {"distortion": -1}, {"mse": 1}], ids=str
+    "weights",
+    [{"vgg_network": "vgg16"}, {"adversarial": 0.0}, {"gan": "wasserstein"}, {"distortion": -1}, {"mse": 1}],
+    ids=str,
 )
 def test_weights_that_cannot_be_are_refused(weights: dict[str, object]) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError)):

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from gencomp.models.compressor import Compressor, ModelConfig
-from gencomp.models.features import VGG19, MissingWeightsError
 from gencomp.training.losses import LossConfig
 from gencomp.training.resume import load_state
 from gencomp.training.tables import count_centers
@@ -24,6 +22,8 @@ from gencomp.training.trainer import (
     TrainingConfig,
     train,
 )
+from gencomp.weights.cache import weights_path
+from gencomp.weights.failure import MissingWeightsError
 
 MODEL = ModelConfig(width=4, blocks=1, channels=2)
 TRAINING = TrainingConfig(
@@ -110,9 +110,14 @@ def test_the_history_has_a_row_per_interval_with_every_term(photo_shards: Path, 
         "adversarial",
         "feature_matching",
         "vgg",
+        "lpips",
+        "spread",
+        "entropy",
         "discriminator",
+        "score_gap",
+        "dead_centers",
     ]
-    terms = ("distortion", "adversarial", "feature_matching", "vgg")
+    terms = ("distortion", "adversarial", "feature_matching", "vgg", "lpips", "spread", "entropy")
     for row in history:
         assert row["loss"] == pytest.approx(sum(row[term] for term in terms), rel=1e-4)
 
@@ -154,15 +159,25 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_and_is_not_saved(photo_sh
     assert state is None or all(torch.isfinite(t).all() for t in state["compressor"].values())
 
 
-def test_the_vgg_term_needs_weights_and_uses_them(photo_shards: Path, tmp_path: Path) -> None:
-    path = tmp_path / "vgg19.safetensors"
-    losses = LossConfig(vgg=1.0, vgg_weights=str(path))
+@pytest.mark.parametrize("term", ["vgg", "lpips"])
+def test_a_perceptual_term_without_its_weights_says_what_to_do(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(tmp_path))
+    losses = msgspec.convert({term: 1.0}, LossConfig)
+    with pytest.raises(MissingWeightsError, match=f"run `gencomp weights fetch .*, or set losses.{term} to 0"):
+        run(photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, steps=2, losses=losses))
+
+
+@pytest.mark.parametrize(("term", "name"), [("vgg", "vgg19"), ("lpips", "lpips-alex")])
+def test_a_perceptual_term_is_turned_on_by_its_weight(photo_shards: Path, tmp_path: Path, term: str, name: str) -> None:
+    try:
+        weights_path(name)
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+    losses = msgspec.convert({term: 1.0}, LossConfig)
     config = msgspec.structs.replace(TRAINING, steps=2, losses=losses)
-    with pytest.raises(MissingWeightsError, match="losses.vgg"):
-        run(photo_shards, tmp_path / "a", config)
-    torch.manual_seed(0)
-    save_file(VGG19().state_dict(), path)
-    assert run(photo_shards, tmp_path / "a", config).history[0]["vgg"] > 0
+    assert run(photo_shards, tmp_path / "a", config).history[0][term] > 0
 
 
 def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_path: Path) -> None:
@@ -172,10 +187,10 @@ def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_p
 
 def test_centers_are_counted_over_whole_padded_training_images(photo_shards: Path, tmp_path: Path) -> None:
     compressor = run(photo_shards, tmp_path / "a").compressor
-    counts = count_centers(compressor, MODEL.stride, MODEL.smallest_side, photo_shards, images=100)
+    counts = count_centers(compressor, photo_shards, images=100)
     assert counts.shape == (2, 5)
     assert (counts.sum(1) == 4 * (96 // 16) * (80 // 16)).all()
-    one = count_centers(compressor, MODEL.stride, MODEL.smallest_side, photo_shards, images=1)
+    one = count_centers(compressor, photo_shards, images=1)
     assert (one.sum(1) == 30).all()
 
 

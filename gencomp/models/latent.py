@@ -1,4 +1,4 @@
-"""Nested channels: one network for every C, of which the first channels are coded and the others filled in."""
+"""What G starts from: z = [w_hat, v], the channels that were not coded filled in, noise beside them."""
 
 import torch
 from torch import Tensor, nn
@@ -20,3 +20,16 @@ class Fill(nn.Module):
         kept = torch.arange(channels, device=w_hat.device) < coded[:, None]  # (N, C)
         whole = pad(w_hat, (0, 0, 0, 0, 0, channels - w_hat.shape[1]))
         return torch.where(kept[:, :, None, None], whole, self.constants.to(whole.dtype))
+
+
+def draw_noise(w_hat: Tensor, channels: int, seed: int) -> Tensor:
+    """v for w_hat (N, C, h, w): (N, channels, h, w), standard normal, drawn on the CPU from the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(w_hat), channels, *w_hat.shape[2:])
+    return torch.randn(shape, generator=generator).to(w_hat.device)
+
+
+def assembled(w_hat: Tensor, fill: Fill | None, coded: Tensor | None, v: Tensor | None) -> Tensor:
+    """z = [w_hat, v] (section 3.1 of the paper): w_hat filled up where channels are nested, noise where asked for."""
+    whole = w_hat if fill is None else fill(w_hat, coded)
+    return whole if v is None else torch.cat([whole, v.to(whole.dtype)], 1)
