@@ -1,4 +1,4 @@
-"""`gencomp`: compress and decompress pictures, look into streams, list and pull models, fetch weights.
+"""`gencomp`: compress and decompress pictures, look into streams, list, pull and export models, fetch weights.
 
 Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Network libraries are imported by the
 commands that run networks, so that the others start fast.
@@ -89,6 +89,16 @@ def main() -> None:
     type=click.IntRange(1),
     help="Code the most channels whose file is within N bytes.",
 )
+@click.option(
+    "--labels", metavar="MAP", type=FilePath, help="Selective: IN's class ids, a one-channel picture; 255 is none."
+)
+@click.option(
+    "--preserve",
+    metavar="REGION",
+    help="Selective: what is kept, all, none, box:X0,Y0,X1,Y1, classes:ID,ID, instances:ID,ID or a mask picture.  "
+    "[default: all]",
+)
+@click.option("--instances", metavar="MAP", type=FilePath, help="Selective: IN's instance ids, a one-channel picture.")
 @click.option("--entropy", type=click.Choice(ENTROPIES), default="static", show_default=True, help="Entropy coder.")
 @force_option
 def compress(
@@ -98,6 +108,9 @@ def compress(
     channels: int | None,
     max_bpp: float | None,
     max_bytes: int | None,
+    labels: Path | None,
+    preserve: str | None,
+    instances: Path | None,
     entropy: Entropy,
     force: bool,
 ) -> None:
@@ -107,21 +120,36 @@ def compress(
     are coded, as the shipped ones are. Other models code all of theirs: to them, a limit is a check, and there is none
     by default.
 
+    Models of selective compression need --labels. They code what --preserve names, and draw the rest anew from the
+    label map, which the stream carries.
+
     \b
     Example:
       gencomp compress photo.jpg photo.gnc --max-bpp 0.02
+      gencomp compress street.png street.gnc --model models/sc --labels street-ids.png --preserve classes:13
     """
     _check_paths(source, target, force)
     from gencomp.codec.codec import MAX_UNTILED_PIXELS
     from gencomp.codec.pixels import open_picture
+    from gencomp.codec.regions import read_ids
 
     picture = open_picture(source, max_pixels=MAX_UNTILED_PIXELS)
     codec = _codec(model or DEFAULT_REFERENCE)
-    stream = codec.compress(picture, entropy=entropy, channels=channels, max_bpp=max_bpp, max_bytes=max_bytes)
+    stream = codec.compress(
+        picture,
+        entropy=entropy,
+        channels=channels,
+        max_bpp=max_bpp,
+        max_bytes=max_bytes,
+        labels=None if labels is None else read_ids(labels, picture.height, picture.width),
+        instances=None if instances is None else read_ids(instances, picture.height, picture.width),
+        preserve=preserve,
+    )
     _write(target, stream, force)
     found, config = describe(stream), codec.package.config
     coded = f", {found.channels} of {config.channels} channels" if config.nested else ""
-    click.echo(f"{target}: {_rate(found)}{coded}")
+    side = f", {found.side_bytes} bytes of it side information" if found.side_bytes else ""
+    click.echo(f"{target}: {_rate(found)}{coded}{side}")
 
 
 @main.command()
@@ -178,6 +206,28 @@ def info(source: Path, as_json: bool) -> None:
     click.echo(f"total        {_rate(found)}")
 
 
+@main.command()
+@click.option(
+    "--onnx", "folder", metavar="DIR", type=FilePath, required=True, help="Write ONNX files into the new DIR."
+)
+@model_option
+def export(folder: Path, model: str | None) -> None:
+    """Write a model's networks for other runtimes: encoder.onnx and generator.onnx, and io.json, which describes them.
+
+    They are the networks alone, without the entropy coder: pictures in, symbols out, and back.
+
+    \b
+    Example:
+      gencomp export --onnx light-onnx
+    """
+    _check_new_folder(folder)
+    from gencomp.models.export import export_onnx
+
+    export_onnx(_codec(model or DEFAULT_REFERENCE).package, folder)
+    for path in sorted(folder.iterdir()):
+        click.echo(f"{path}: {path.stat().st_size} bytes")
+
+
 @main.group()
 def models() -> None:
     """List and pull trained models.
@@ -216,8 +266,7 @@ def pull_model(ref: str, folder: Path) -> None:
     Example:
       gencomp models pull models:/gencomp-gc@champion models/gc
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RefusedError(f"{folder} exists: name a new folder")
+    _check_new_folder(folder)
     click.echo(references.pull(ref, folder))
 
 
@@ -331,6 +380,11 @@ def _check_paths(source: Path, target: Path, force: bool) -> None:
     _check_target(target, force)
 
 
+def _check_new_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RefusedError(f"{folder} exists: name a new folder")
+
+
 def _check_source(source: Path) -> None:
     if not source.is_file():
         raise RefusedError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
@@ -356,8 +410,11 @@ def _write(target: Path, data: bytes, force: bool) -> None:
 
 def _is_refusal(error: Exception) -> bool:
     from gencomp.codec.pixels import PictureError
+    from gencomp.codec.regions import RegionError
+    from gencomp.codec.selection import SelectionError
 
-    return isinstance(error, RefusedError | StreamError | PictureError | RateError | UnknownModelError)
+    selective = RegionError | SelectionError
+    return isinstance(error, RefusedError | StreamError | PictureError | RateError | UnknownModelError | selective)
 
 
 def _one_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from gencomp.codec.container import StreamError
 from gencomp.data.atomic import replacing
 from gencomp.evaluation.evaluate import evaluate, metrics_json
-from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_images
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_samples
 from gencomp.models.package import PackageError
 from stages.entry import StageError, params, run
 
@@ -17,15 +17,17 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     python -m stages.evaluate gc --package models/gc --output /tmp/evaluation
     """
     config = params(EvaluationConfig, "evaluation")
-    images = evaluation_images(config, Path("data/shards", params(str, "variants", variant, "dataset")))
+    samples = evaluation_samples(config, Path("data/shards", params(str, "variants", variant, "dataset")))
     folder = Path(output or f"evaluation/{variant}")
     try:
-        metrics = evaluate(Path(package or f"models/{variant}"), images, config.entropy, variant, folder)
+        model = Path(package or f"models/{variant}")
+        metrics = evaluate(model, samples, config.entropy, variant, folder, config.preserve)
     except (PackageError, StreamError, HeldOutError) as error:
         raise StageError(str(error)) from None
     with replacing(folder / "metrics.json" if output else Path(f"metrics/{variant}.json")) as temporary:
         temporary.write_bytes(metrics_json(metrics))
-    print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp, {metrics.psnr:.2f} dB")
+    side = f" ({metrics.side_bpp:.4f} of it side information)" if metrics.side_bpp else ""
+    print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp{side}, {metrics.psnr:.2f} dB")
 
 
 if __name__ == "__main__":

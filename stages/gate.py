@@ -1,20 +1,24 @@
 """Judge a variant by itself: exact symbols, files within the bound, sane metrics, the package that was evaluated."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from gencomp.codec.container import bound_bytes
+from gencomp.codec.container import StreamError, bound_bytes, describe
 from gencomp.config import convert
 from gencomp.data.atomic import replacing
 from gencomp.evaluation.gate import GateConfig, Measured, Verdict, absolute_checks, passed, verdict_json
 from gencomp.evaluation.rates import RateRow, mean, read_rows
 from gencomp.models.content import content_hash
-from stages.entry import params, run
+from stages.entry import StageError, params, run
 
 SMALLEST_SIDE = 32
 """Pixels; the codec pads smaller pictures to it."""
+LIGHT_STRIDE = 16
+"""Pixels per position where light networks are coarsest."""
 
 
 class Latent(msgspec.Struct, frozen=True):
@@ -25,7 +29,23 @@ class Latent(msgspec.Struct, frozen=True):
     levels: int
     """L."""
     downsamplings: int
-    """Steps of stride 2 from the picture to the latent."""
+    """Steps of stride 2 from the picture to where the networks are coarsest, unless they are light."""
+    light: dict[str, object] | None = None
+    """Shape of light networks."""
+    mode: Literal["gc", "sc"] = "gc"
+    """SC has its latent one step finer."""
+    nested: bool = False
+    """Whether any first channels may be coded."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels; the codec pads pictures to multiples of it."""
+        return LIGHT_STRIDE if self.light else 2**self.downsamplings
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels per position of the latent."""
+        return self.stride // 2 if self.mode == "sc" else self.stride
 
 
 def main(variant: str) -> None:
@@ -35,7 +55,9 @@ def main(variant: str) -> None:
     package = Path(f"models/{variant}")
     config = package / "config.json"
     latent = convert(json.loads(config.read_text()), Latent, str(config))
-    bound = bound_bpp(latent, read_rows(Path(f"evaluation/{variant}/images.csv")))
+    evaluation = Path(f"evaluation/{variant}")
+    rows = read_rows(evaluation / "images.csv")
+    bound = bound_bpp(latent, rows, coded_channels(evaluation / "streams", rows) if latent.nested else {})
     digest = content_hash(package)
     checks = absolute_checks(measured, digest, bound, params(GateConfig, "gate"))
     verdict = Verdict(variant, digest, passed(checks), checks)
@@ -47,16 +69,31 @@ def main(variant: str) -> None:
             print(f"  {check.name}: {check.reason}")
 
 
-def bound_bpp(latent: Latent, rows: list[RateRow]) -> float:
-    """The mean over pictures of header + dim(w_hat) log2(L) bits per pixel; 0 when there are no pictures."""
-    return mean([_bound_bytes(latent, row.width, row.height) * 8 / (row.width * row.height) for row in rows]) or 0.0
+def coded_channels(streams: Path, rows: list[RateRow]) -> dict[str, int]:
+    """Of the pictures whose streams are there, how many channels are coded."""
+    paths = {row.key: streams / f"{row.key}.gnc" for row in rows}
+    try:
+        return {key: describe(path.read_bytes()).channels for key, path in paths.items() if path.is_file()}
+    except StreamError as error:
+        raise StageError(f"{streams}: {error}") from None
 
 
-def _bound_bytes(latent: Latent, width: int, height: int) -> int:
-    stride = 2**latent.downsamplings
-    smallest = max(SMALLEST_SIDE, 2 * stride)
-    h, w = (max(smallest, -(-side // stride) * stride) // stride for side in (height, width))
-    return bound_bytes(latent.channels, h, w, latent.levels)
+def bound_bpp(latent: Latent, rows: list[RateRow], coded: Mapping[str, int]) -> float:
+    """The mean over pictures of header + side information + dim(w_hat) log2(L) bits per pixel; 0 without pictures.
+
+    `coded` says of which pictures only the first channels are coded. Of SC, the whole latent counts as preserved.
+    """
+    bounds = [
+        _bound_bytes(latent, row, coded.get(row.key, latent.channels)) * 8 / (row.width * row.height) for row in rows
+    ]
+    return mean(bounds) or 0.0
+
+
+def _bound_bytes(latent: Latent, row: RateRow, channels: int) -> int:
+    smallest = max(SMALLEST_SIDE, 2 * latent.stride)
+    padded = (max(smallest, -(-side // latent.stride) * latent.stride) for side in (row.height, row.width))
+    h, w = (side // latent.latent_stride for side in padded)
+    return bound_bytes(channels, h, w, latent.levels, latent.latent_stride) + (row.side_bytes or 0)
 
 
 if __name__ == "__main__":

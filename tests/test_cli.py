@@ -365,3 +365,57 @@ def test_every_command_shows_an_example(run: Run, command: list[str]) -> None:
 def test_unknown_options_are_refused_with_exit_code_2(run: Run) -> None:
     assert run("info", "--colour").exit_code == 2
     assert run("compress", "a.png").exit_code == 2
+
+
+@pytest.fixture
+def selective(run: Run, photo: Path) -> Codec:
+    """A model of selective compression in ./models, of 3 classes, and the label map labels.png of photo.png."""
+    config = ModelConfig(width=2, blocks=0, channels=2, mode="sc", classes=3)
+    save_package(Path("models/sc"), config, Compressor(config), fit_frequencies(np.ones((2, 5), np.int64)))
+    labels = np.arange(29 * 45).reshape(29, 45) // 500
+    Image.fromarray(labels.astype(np.uint8)).save("labels.png")
+    Image.fromarray((labels + 7).astype(np.uint16)).save("instances.png")
+    return Codec.from_reference("models/sc")
+
+
+@pytest.mark.parametrize("preserve", [None, "all", "none", "box:0,0,9,9", "classes:0,2", "instances:8", "labels.png"])
+def test_a_label_map_and_a_region_make_a_selective_stream(run: Run, selective: Codec, preserve: str | None) -> None:
+    region = () if preserve is None else ("--preserve", preserve)
+    maps = ("--labels", "labels.png", "--instances", "instances.png")
+    compressed = run("compress", "photo.png", "photo.gnc", "--model", "models/sc", *maps, *region)
+    assert compressed.exit_code == 0, compressed.output
+    data = Path("photo.gnc").read_bytes()
+    labels, instances = (np.asarray(Image.open(name)) for name in ("labels.png", "instances.png"))
+    with Image.open("photo.png") as image:
+        assert data == selective.compress(image, labels=labels, instances=instances, preserve=preserve)
+    described = json.loads(run("info", "photo.gnc", "--json").stdout)
+    assert described["mode"] == "SC"
+    assert 13 + described["side_bytes"] + described["payload_bytes"] == described["total_bytes"] == len(data)
+    assert compressed.stdout.endswith(f", {described['side_bytes']} bytes of it side information\n")
+    assert f"side         {described['side_bytes']} bytes" in run("info", "photo.gnc").stdout
+    assert run("decompress", "photo.gnc", "out.png").exit_code == 0
+    with Image.open("out.png") as out:
+        assert np.array_equal(np.asarray(out), np.asarray(selective.decompress(data)))
+
+
+def test_selections_that_do_not_fit_are_refused(run: Run, selective: Codec) -> None:
+    Image.new("RGB", (45, 29)).save("colours.png")
+    Image.new("L", (45, 28)).save("small.png")
+    Image.new("L", (45, 29), 3).save("foreign.png")
+    model, labels = ("--model", "models/sc"), ("--labels", "labels.png")
+    for args, reason in [
+        (model, "needs the picture's label map (labels, or --labels MAP.png)"),
+        ((*model, "--labels", "nowhere.png"), "cannot be read as an image"),
+        ((*model, "--labels", "colours.png"), "no single-channel image of ids"),
+        ((*model, "--labels", "small.png"), "45 x 28 pixels, and the picture 45 x 29"),
+        ((*model, "--labels", "foreign.png"), "has id 3, and this model knows 0 to 2"),
+        ((*model, *labels, "--preserve", "box:0,0,46,1"), "not within the picture"),
+        ((*model, *labels, "--preserve", "classes:car"), "unknown class 'car'"),
+        ((*model, *labels, "--preserve", "instances:1"), "needs an instance map"),
+        ((*model, *labels, "--preserve", "everything"), "no region and no file"),
+        ((*model, *labels, "--max-bytes", 13), "it takes at least"),
+        (("--model", PACKAGE, *labels), "this model compresses whole pictures"),
+        (("--model", PACKAGE, "--preserve", "all"), "this model compresses whole pictures"),
+    ]:
+        assert_refused(run("compress", "photo.png", "out.gnc", *args), reason)
+    assert not Path("out.gnc").exists()

@@ -1,6 +1,8 @@
 """The codec: pictures to .gnc streams and back with one model."""
 
+import binascii
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +15,23 @@ from gencomp.codec.container import (
     HEADER_BYTES,
     Entropy,
     Header,
+    Parts,
     Stream,
     StreamError,
+    join_payload,
     pack,
     parse,
 )
 from gencomp.codec.pixels import canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
+from gencomp.codec.selection import UNLABELLED, BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
+from gencomp.codec.side import Bits, Side, pack_side, unpack_mask, unpack_side
+from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
+from gencomp.models.semantics import one_hot
 from gencomp.references import DEFAULT_REFERENCE, UnknownModelError, resolve
+
+Number = TypeVar("Number", bound=np.generic)
 
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
@@ -37,7 +47,9 @@ class Codec:
         stream = codec.compress(Image.open("photo.jpg"))
         codec.decompress(stream).save("photo.png")
 
-    Nested models give every rate: `compress(image, max_bpp=0.02)`, `max_bytes=2000` or `channels=4`.
+    Nested models give every rate: `compress(image, max_bpp=0.02)`, `max_bytes=2000` or `channels=4`. Models of
+    selective compression (SC) also take what to keep: `compress(image, labels=label_map, preserve="classes:8,11")`;
+    the rest is drawn anew from the label map, which travels in the stream.
     Networks run in float32. One codec may serve several threads; it sets no global state.
     """
 
@@ -77,6 +89,10 @@ class Codec:
         channels: int | None = None,
         max_bpp: float | None = None,
         max_bytes: int | None = None,
+        labels: IdMap | None = None,
+        edges: BinaryMap | None = None,
+        instances: IdMap | None = None,
+        preserve: Preserve | None = None,
     ) -> bytes:
         """A picture of any mode and size up to 2**24 pixels as a stream.
 
@@ -85,34 +101,69 @@ class Codec:
         rate is asked for, the limit is DEFAULT_MAX_BPP, and pictures too small for it get one channel. Other models
         code all channels, whatever is asked for, and a limit is a check.
 
-        Raises PictureError, and RateError for a number of channels that the model does not code or a limit that cannot
-        be kept. The stream is never larger than `bound_bytes` of its latent: where `static` does not save, it is `raw`.
+        SC models need `labels`, ids (H, W) of the upright picture, 255 where unlabelled; `edges` (H, W) of instances
+        are by default the borders of `labels` and of `instances` (H, W), where given. `preserve` is a region such as
+        "all", the default, "none", "box:0,0,64,64", "classes:3,8" or "instances:2", or a mask (H, W). A latent position
+        is coded where any of its pixels is preserved. Other models take none of the four.
+
+        Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
+        kept, SelectionError and RegionError. The stream is never larger than `bound_bytes` of its latent and its side
+        information: where `static` does not save, it is `raw`.
         """
         limit = asked_limit(channels, max_bpp, max_bytes)
         self._check_channels(channels)
         rgb = _checked(image)
-        symbols = self._symbols(rgb)
+        side = self._side(rgb, Selection(labels, edges, instances, preserve))
+        symbols = self._symbols(rgb, side)
         if self.package.config.nested and channels is None:
             return self._most_channels(rgb, symbols, entropy, limit)
-        stream = self._stream(rgb, symbols[:channels], entropy)
+        stream = self._stream(rgb, symbols[:channels], entropy, side)
         if limit is not None and not limit.allows(len(stream), rgb.width * rgb.height):
             raise limit.refusal(len(stream), rgb.width * rgb.height)
         return stream
 
     def decompress(self, data: bytes) -> Image.Image:
-        """The RGB picture of a stream. Raises StreamError when it is damaged or another model's."""
+        """The RGB picture of a stream. Raises StreamError when it is damaged or another model's.
+
+        It depends on the stream alone: the noise v of models that take it is drawn from the payload's CRC-32.
+        """
         stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
         width, height = stream.header.width, stream.header.height
-        pixels = self._generate(self._decode(stream))[:height, :width]
+        pixels = self._generate(stream, self._decode(stream))[:height, :width]
         return Image.fromarray(np.ascontiguousarray(pixels))
 
-    def symbols(self, image: Image.Image) -> Symbols:
-        """The symbols (C, h, w) of a picture, of which nested models code the first channels. Raises PictureError."""
-        return self._symbols(_checked(image))
+    def symbols(
+        self,
+        image: Image.Image,
+        *,
+        labels: IdMap | None = None,
+        edges: BinaryMap | None = None,
+        instances: IdMap | None = None,
+        preserve: Preserve | None = None,
+    ) -> Symbols:
+        """The symbols (C, h, w) of a picture, of which nested models code the first channels.
+
+        Of SC, with what `compress` takes: symbol L // 2, for odd L the center 0, where nothing is preserved and so
+        nothing is coded. Raises as `compress` does.
+        """
+        rgb = _checked(image)
+        return self._symbols(rgb, self._side(rgb, Selection(labels, edges, instances, preserve)))
 
     def decode_symbols(self, data: bytes) -> Symbols:
-        """The coded symbols (C, h, w) of a stream, the same on every machine; runs no network. Raises StreamError."""
+        """The coded symbols (C, h, w) of a stream, the same on every machine; runs no network. Of SC, symbol L // 2
+        where none is coded. Raises StreamError."""
         return self._decode(parse(data))
+
+    def decode_side(self, data: bytes) -> Side:
+        """Label map, edges and mask of an SC stream, exactly as they were coded; runs no network.
+
+        Raises StreamError, also for a stream of another kind.
+        """
+        stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
+        self._check_model(stream)
+        if stream.header.mode != "sc":
+            raise StreamError("this stream has no side information: it is not of selective compression")
+        return self._unpack_side(stream)
 
     def _check_channels(self, channels: int | None) -> None:
         if channels is not None and channels not in self._codable:
@@ -136,43 +187,108 @@ class Codec:
         sizes = [len(self._stream(rgb, symbols[:count], entropy)) for count in self._codable]
         raise limit.refusal(min(sizes), pixels)
 
-    def _stream(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy) -> bytes:
+    def _stream(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy, side: Side | None = None) -> bytes:
         """The stream of the symbols (C, h, w) that are to be coded."""
-        coded = encode(symbols, self.package.frequencies[: len(symbols)], entropy)
-        header = Header(rgb.width, rgb.height, len(symbols), coded.entropy, self._fingerprint)
-        return pack(header, coded.payload)
+        chosen = symbols if side is None else symbols[:, None, self._positions(side.mask, rgb.size)]
+        coded = encode(chosen, self.package.frequencies[: len(symbols)], entropy)
+        mode = self.package.config.mode
+        header = Header(rgb.width, rgb.height, len(symbols), coded.entropy, self._fingerprint, mode)
+        return pack(header, coded.payload if side is None else join_payload(Parts(pack_side(side), coded.payload)))
 
-    def _symbols(self, rgb: Image.Image) -> Symbols:
+    def _side(self, rgb: Image.Image, selection: Selection) -> Side | None:
+        """None for GC, which takes no selection."""
         config = self.package.config
-        height, width = self._padded_side(rgb.height), self._padded_side(rgb.width)
-        edges = ((0, height - rgb.height), (0, width - rgb.width), (0, 0))
-        pixels = np.pad(np.asarray(rgb), edges, mode="edge")  # (H, W, 3)
+        if config.mode == "sc":
+            return side_information(selection, (rgb.height, rgb.width), config.classes, config.latent_stride)
+        if not selection.empty:
+            raise SelectionError("this model compresses whole pictures: it takes no labels, edges, instances or region")
+        return None
+
+    def _symbols(self, rgb: Image.Image, side: Side | None) -> Symbols:
+        config = self.package.config
+        h, w = self._latent_size(rgb.size)
+        height, width = h * config.latent_stride, w * config.latent_stride
+        pixels = _replicated(np.asarray(rgb), height, width)  # (H, W, 3)
         with torch.inference_mode():
             x = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]  # (1, 3, H, W)
-            w = self._compressor.E(x.float() / 127.5 - 1)
-            symbols = self._compressor.q.symbols(w)[0]  # (C, h, w)
-        assert symbols.shape == (config.channels, height // config.stride, width // config.stride)
-        return symbols.to("cpu", torch.uint8).numpy()
+            s = (self._semantics(side, height, width),) if side is not None and config.semantics_to_encoder else ()
+            latent = self._compressor.E(x.float() / 127.5 - 1, *s)
+            found = self._compressor.q.symbols(latent)[0]  # (C, h, w)
+        assert found.shape == (config.channels, h, w)
+        symbols = found.to("cpu", torch.uint8).numpy()
+        if side is not None:
+            symbols[:, ~self._positions(side.mask, rgb.size)] = config.levels // 2
+        return symbols
 
-    def _generate(self, symbols: Symbols) -> npt.NDArray[np.uint8]:
+    def _semantics(self, side: Side, height: int, width: int) -> torch.Tensor:
+        """s (1, classes + 1, height, width) of a padded picture."""
+        labels = torch.from_numpy(_replicated(side.labels, height, width)).to(self._device, torch.int64)
+        edges = torch.from_numpy(_replicated(side.edges, height, width)).to(self._device)
+        return one_hot(labels[None], edges[None, None], self.package.config.classes)
+
+    def _generate(self, stream: Stream, symbols: Symbols) -> npt.NDArray[np.uint8]:
         """Coded symbols (C, h, w) -> pixels (H, W, 3), padding included."""
+        config, size = self.package.config, (stream.header.width, stream.header.height)
         with torch.inference_mode():
             indices = torch.from_numpy(symbols).to(self._device, torch.int64)[None]
-            x_hat = self._compressor.G(self._compressor.q.values(indices))[0]  # (3, H, W)
+            w_hat = self._compressor.q.values(indices)
+            if config.mode == "sc":
+                side = self._unpack_side(stream)
+                m = torch.from_numpy(self._positions(side.mask, size)).to(self._device)
+                h, w = symbols.shape[1:]
+                s = self._semantics(side, h * config.latent_stride, w * config.latent_stride)
+                x_hat = self._compressor.G(w_hat * m, s)[0]  # (3, H, W)
+            else:
+                v = draw_noise(w_hat, config.noise, binascii.crc32(stream.payload)) if config.noise else None
+                x_hat = self._compressor.G(w_hat, None, v)[0]
             pixels = ((x_hat + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(1, 2, 0).cpu().numpy()
 
     def _decode(self, stream: Stream) -> Symbols:
+        self._check_model(stream)
         header, config = stream.header, self.package.config
+        size = (header.width, header.height)
+        shape = (header.channels, *self._latent_size(size))
+        frequencies = self.package.frequencies[: header.channels]
+        parts = stream.parts
+        if header.mode == "gc":
+            return decode(parts.symbols, header.entropy, shape, frequencies)
+        mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
+        positions = self._positions(mask, size)
+        symbols = np.full(shape, config.levels // 2, np.uint8)
+        count = int(positions.sum())
+        symbols[:, positions] = decode(parts.symbols, header.entropy, (header.channels, 1, count), frequencies)[:, 0]
+        return symbols
+
+    def _check_model(self, stream: Stream) -> None:
+        """Raise StreamError where another model made the stream, or none that is like this one."""
+        header, mode = stream.header, self.package.config.mode
         if header.fingerprint != self._fingerprint:
             raise StreamError(
                 f"this stream was made by model {header.fingerprint.hex()}, and this is model {self._fingerprint.hex()}"
             )
+        if header.mode != mode:
+            raise StreamError(f"this stream is of mode {header.mode.upper()}, and its model of mode {mode.upper()}")
         if header.channels not in self._codable:
             raise StreamError(f"this stream has {header.channels} latent channels, and its model has {self._spelled()}")
-        h, w = (self._padded_side(side) // config.stride for side in (header.height, header.width))
-        frequencies = self.package.frequencies[: header.channels]
-        return decode(stream.payload, header.entropy, (header.channels, h, w), frequencies)
+
+    def _unpack_side(self, stream: Stream) -> Side:
+        header, config = stream.header, self.package.config
+        side = unpack_side(stream.parts.side, header.height, header.width, config.latent_stride)
+        if ((side.labels >= config.classes) & (side.labels != UNLABELLED)).any():
+            raise StreamError(f"damaged stream: its label map has more classes than the model's {config.classes}")
+        return side
+
+    def _positions(self, mask: Bits, size: tuple[int, int]) -> Bits:
+        """Where symbols are coded (h, w): a mask of the picture's own positions, none beyond them."""
+        h, w = self._latent_size(size)
+        return np.pad(mask, ((0, h - mask.shape[0]), (0, w - mask.shape[1])))
+
+    def _latent_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the latent of a picture of `size` (width, height)."""
+        width, height = size
+        stride = self.package.config.latent_stride
+        return self._padded_side(height) // stride, self._padded_side(width) // stride
 
     def _spelled(self) -> str:
         first, last = self._codable[0], self._codable[-1]
@@ -188,3 +304,9 @@ class Codec:
 def _checked(image: Image.Image) -> Image.Image:
     check_size(image, MAX_UNTILED_PIXELS)
     return canonical(image)
+
+
+def _replicated(array: npt.NDArray[Number], height: int, width: int) -> npt.NDArray[Number]:
+    """An array (H, W, ...) grown to height x width by its last row and column."""
+    edges = ((0, height - array.shape[0]), (0, width - array.shape[1]))
+    return np.pad(array, edges + ((0, 0),) * (array.ndim - 2), mode="edge")

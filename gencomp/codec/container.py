@@ -6,12 +6,14 @@ All numbers are big-endian; format version 0:
     0-1    magic, 0x9e 0x47
     2      bits 7-6 version, bits 5-4 entropy (0 raw, 1 static, 2 and 3 reserved), bits 3-0 channels - 1
     3-6    head of the model's fingerprint
-    7-10   size word: bit 31 mode (0 GC, 1 reserved), bit 30 large, bits 29-15 low 15 bits of width - 1,
+    7-10   size word: bit 31 mode (0 GC, 1 SC), bit 30 large, bits 29-15 low 15 bits of width - 1,
            bits 14-0 low 15 bits of height - 1
     11-12  CRC-16 (CCITT polynomial 0x1021, initial value 0xffff) over all other bytes of the stream
     13-16  only when `large`: bits from 15 up of width - 1, then of height - 1, two bytes each
 
-A payload carries no trailing zero bytes; its decoder takes it as followed by zeros.
+Of GC, the payload is the symbols. Of SC (selective compression), it is a varint n, n bytes of side information, laid
+out in side.py, and the symbols. Symbols carry no trailing zero bytes; their decoder takes them as followed by zeros. A
+varint has 7 bits per byte, the highest first; bit 7 says that more follow; at most 5 bytes, the first of them not 0x80.
 """
 
 import binascii
@@ -22,21 +24,25 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 Entropy = Literal["raw", "static"]
+Mode = Literal["gc", "sc"]
 
 MAGIC = b"\x9eG"
 VERSION = 0
 ENTROPIES: tuple[Entropy, ...] = ("raw", "static")
 """Entropy coders in the order of their codes in the header."""
+MODES: tuple[Mode, ...] = ("gc", "sc")
+"""Global and selective compression, in the order of their codes in the header."""
 HEADER_BYTES = 13
 LARGE_BYTES = 4
 FINGERPRINT_BYTES = 4
 MAX_CHANNELS = 16
+MAX_VARINT_BYTES = 5
 MAX_SIDE = 1 << 31
 """Largest width or height that the header can tell, in pixels."""
 MAX_PIXELS = 1 << 28
 """Default limit on width x height of a stream: a header that asks for more is refused before anything is allocated."""
 STRIDE = 16
-"""Pixels per latent position in each direction, of every model of this format version."""
+"""Pixels per latent position in each direction, of the paper's GC."""
 
 _FIXED = struct.Struct(">2sB4sI")
 _CRC = struct.Struct(">H")
@@ -62,6 +68,8 @@ class Header:
     """How the payload is coded."""
     fingerprint: bytes
     """Head of the model's fingerprint, 4 bytes."""
+    mode: Mode = "gc"
+    """Whether the payload starts with side information."""
 
     @property
     def size(self) -> int:
@@ -78,6 +86,20 @@ class Stream(NamedTuple):
 
     header: Header
     payload: bytes
+    """All behind the header: of SC, the side information too."""
+
+    @property
+    def parts(self) -> "Parts":
+        """The payload taken apart."""
+        return split_payload(self.payload) if self.header.mode == "sc" else Parts(b"", self.payload)
+
+
+class Parts(NamedTuple):
+    """What a payload holds."""
+
+    side: bytes
+    """Side information, nothing of GC; without the varint that tells its length."""
+    symbols: bytes
 
 
 class StreamInfo(NamedTuple):
@@ -91,7 +113,9 @@ class StreamInfo(NamedTuple):
     fingerprint: str
     header_bytes: int
     payload_bytes: int
+    """Of the symbols alone."""
     side_bytes: int
+    """Of the side information, the varint that tells its length included."""
     total_bytes: int
     bpp: float
 
@@ -101,7 +125,7 @@ def pack(header: Header, payload: bytes) -> bytes:
     _check_packable(header)
     width, height = header.width - 1, header.height - 1
     flags = VERSION << 6 | ENTROPIES.index(header.entropy) << 4 | (header.channels - 1)
-    size_word = header._large << 30 | (width & _LOW) << 15 | height & _LOW
+    size_word = MODES.index(header.mode) << 31 | header._large << 30 | (width & _LOW) << 15 | height & _LOW
     head = _FIXED.pack(MAGIC, flags, header.fingerprint, size_word)
     rest = (_LARGE.pack(width >> 15, height >> 15) if header._large else b"") + payload
     return head + _CRC.pack(_checksum(head, rest)) + rest
@@ -118,30 +142,67 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Stream:
     if _CRC.unpack_from(data, _FIXED.size)[0] != _checksum(head, rest):
         raise StreamError("damaged or truncated stream: its checksum does not match")
     _, flags, fingerprint, size_word = _FIXED.unpack(head)
-    if size_word >> 31:
-        raise StreamError("this stream uses mode 1, which this version of gencomp does not know")
-    width, height, side = _sides(size_word, rest)
+    width, height, large = _sides(size_word, rest)
     if width * height > max_pixels:
         raise StreamError(f"a picture of {width} x {height} pixels is over the limit of {max_pixels} pixels")
-    return Stream(Header(width, height, (flags & 15) + 1, _entropy(flags), fingerprint), rest[side:])
+    header = Header(width, height, (flags & 15) + 1, _entropy(flags), fingerprint, MODES[size_word >> 31])
+    stream = Stream(header, rest[large:])
+    _ = stream.parts  # which refuses side information that the payload does not hold
+    return stream
 
 
 def describe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> StreamInfo:
     """Size, mode, model and bytes of a stream; needs no model. Raises StreamError as `parse` does."""
-    header, payload = parse(data, max_pixels=max_pixels)
+    stream = parse(data, max_pixels=max_pixels)
+    header, symbols = stream.header, stream.parts.symbols
     return StreamInfo(
         width=header.width,
         height=header.height,
-        mode="GC",
+        mode=header.mode.upper(),
         entropy=header.entropy,
         channels=header.channels,
         fingerprint=header.fingerprint.hex(),
         header_bytes=header.size,
-        payload_bytes=len(payload),
-        side_bytes=0,
+        payload_bytes=len(symbols),
+        side_bytes=len(stream.payload) - len(symbols),
         total_bytes=len(data),
         bpp=len(data) * 8 / (header.width * header.height),
     )
+
+
+def join_payload(parts: Parts) -> bytes:
+    """The payload of an SC stream."""
+    return varint(len(parts.side)) + parts.side + parts.symbols
+
+
+def split_payload(payload: bytes) -> Parts:
+    """Side information and symbols of an SC stream's payload. Raises StreamError."""
+    size, start = read_varint(payload, 0)
+    if size > len(payload) - start:
+        raise StreamError(
+            f"damaged stream: {size} bytes of side information, and only {len(payload) - start} are there"
+        )
+    return Parts(payload[start : start + size], payload[start + size :])
+
+
+def varint(value: int) -> bytes:
+    """A whole number below 2**35 in as few bytes as it needs."""
+    if not 0 <= value < 1 << 7 * MAX_VARINT_BYTES:
+        raise ValueError(f"a varint holds 0 to 2**{7 * MAX_VARINT_BYTES} - 1, not {value}")
+    groups = [value >> shift & 0x7F for shift in range(0, max(1, value.bit_length()), 7)]
+    return bytes([group | 0x80 for group in groups[:0:-1]] + groups[:1])
+
+
+def read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """The varint of `data` from byte `start` on, and where it ends. Raises StreamError."""
+    value = 0
+    for end, byte in enumerate(data[start : start + MAX_VARINT_BYTES], start + 1):
+        value = value << 7 | byte & 0x7F
+        if not value and byte & 0x80:
+            break
+        if not byte & 0x80:
+            return value, end
+    raise StreamError("damaged stream: the length of its side information cannot be read")
 
 
 def packed_bytes(count: int, levels: int) -> int:
@@ -152,9 +213,12 @@ def packed_bytes(count: int, levels: int) -> int:
     return -(-count * _scaled_log2(levels) >> 128 + 3)
 
 
-def bound_bytes(channels: int, h: int, w: int, levels: int) -> int:
-    """Largest stream, header included, that any picture with a (channels, h, w) latent of `levels` values can take."""
-    large = max(h, w) * STRIDE > _LOW + 1
+def bound_bytes(channels: int, h: int, w: int, levels: int, stride: int = STRIDE) -> int:
+    """Largest stream, header included, that any picture with a (channels, h, w) latent of `levels` values can take.
+
+    `stride` is the pixels per latent position. Side information of SC comes on top.
+    """
+    large = max(h, w) * stride > _LOW + 1
     return HEADER_BYTES + (LARGE_BYTES if large else 0) + packed_bytes(channels * h * w, levels)
 
 

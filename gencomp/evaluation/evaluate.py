@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.codec import Codec
-from gencomp.codec.container import Entropy, bound_bytes, describe
-from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, update_digest
+from gencomp.codec.container import Entropy, describe, packed_bytes
+from gencomp.codec.regions import RegionError
+from gencomp.codec.selection import Selection, SelectionError
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
 from gencomp.evaluation.metrics import ms_ssim, psnr
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.rates import RateRow, mean, write_rows
@@ -35,19 +37,19 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     bpp: float
     """Bytes of the file x 8 / pixels, mean over pictures."""
     payload_bpp: float
-    """Its part in the payload."""
+    """Its part in the symbols."""
     header_bpp: float
     """Its part in the header."""
     side_bpp: float
-    """Its part in side information."""
+    """Its part in side information, which selective compression alone has."""
     psnr: float
     """dB, mean over pictures."""
     ms_ssim: float | None
     """In [0, 1], mean over the pictures that are large enough; None when none is."""
     bound_violations: int
-    """Files larger than header + dim(w_hat) log2(L) bits."""
+    """Files larger than header + side information + log2(L) bits for each symbol."""
     symbol_mismatches: int
-    """Symbols that came out of a file other than they went in."""
+    """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
 
 
 class _Evaluated(NamedTuple):
@@ -57,12 +59,18 @@ class _Evaluated(NamedTuple):
 
 
 def evaluate(
-    package_folder: Path, images: Iterable[HeldOutImage], entropy: Entropy, name: str, output: Path
+    package_folder: Path,
+    samples: Iterable[HeldOutSample],
+    entropy: Entropy,
+    name: str,
+    output: Path,
+    preserve: str = "all",
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
-    `name` is the codec's name in `output/images.csv`. Raises PackageError, StreamError, or HeldOutError when there
-    are no pictures.
+    `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`.
+    Raises PackageError, StreamError, or HeldOutError when there are no pictures, or none with the label maps that
+    selective compression needs, or when the region does not fit one.
     """
     package = load_package(package_folder)
     codec = Codec.from_package(package)
@@ -71,9 +79,13 @@ def evaluate(
     with whole_folder(output) as folder:
         (folder / "streams").mkdir()
         (folder / "decoded").mkdir()
-        for image in images:
-            update_digest(seen, image)
-            results.append(_evaluate_image(codec, image, entropy, name, folder))
+        for sample in samples:
+            update_digest(seen, sample.image)
+            given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
+            try:
+                results.append(_evaluate_image(codec, sample.image, given, entropy, name, folder))
+            except (RegionError, SelectionError) as error:
+                raise HeldOutError(f"{sample.image.key}: {error}") from None
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
@@ -85,21 +97,50 @@ def metrics_json(metrics: Metrics) -> bytes:
     return (json.dumps(msgspec.to_builtins(metrics), indent=2) + "\n").encode()
 
 
-def _evaluate_image(codec: Codec, image: HeldOutImage, entropy: Entropy, name: str, folder: Path) -> _Evaluated:
+def _given(sample: HeldOutSample, preserve: str) -> Selection:
+    """What selective compression takes of a sample."""
+    if sample.labels is None:
+        raise HeldOutError(
+            f"{sample.image.key} has no label map, which selective compression needs: evaluate it on shards with labels"
+        )
+    return Selection(labels=sample.labels, edges=sample.edges, preserve=preserve)
+
+
+def _evaluate_image(
+    codec: Codec, image: HeldOutImage, given: Selection, entropy: Entropy, name: str, folder: Path
+) -> _Evaluated:
     stream = folder / "streams" / f"{image.key}.gnc"
     picture = Image.fromarray(image.pixels)
-    stream.write_bytes(codec.compress(picture, entropy=entropy))
+    labels, edges, instances, preserve = given
+    stream.write_bytes(
+        codec.compress(picture, entropy=entropy, labels=labels, edges=edges, instances=instances, preserve=preserve)
+    )
     data = stream.read_bytes()
     decoded = codec.decompress(data)
     decoded.save(folder / "decoded" / f"{image.key}.png")
-    symbols = codec.symbols(picture)[: describe(data).channels]
-    channels, h, w = symbols.shape
-    bound = bound_bytes(channels, h, w, codec.package.config.levels)
+    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
+    symbols = symbols[: describe(data).channels]
     return _Evaluated(
         row=_row(image, data, np.asarray(decoded), name, entropy),
-        within_bound=len(data) <= bound,
-        mismatches=_mismatches(symbols, codec.decode_symbols(data)),
+        within_bound=len(data) <= _bound(codec, data, symbols.shape),
+        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
     )
+
+
+def _bound(codec: Codec, data: bytes, shape: tuple[int, ...]) -> int:
+    """Bytes that the stream of symbols (C, h, w) may take at most, with the side information that it has."""
+    info, (channels, h, w) = describe(data), shape
+    positions = int(codec.decode_side(data).mask.sum()) if info.mode == "SC" else h * w
+    return info.header_bytes + info.side_bytes + packed_bytes(channels * positions, codec.package.config.levels)
+
+
+def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
+    """How many pixels of the label map and of the edges came out of a stream other than they went in."""
+    if given.empty:
+        return 0
+    side = codec.decode_side(data)
+    maps = [(given.labels, side.labels), (given.edges, side.edges)]
+    return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
 
 
 def _row(image: HeldOutImage, data: bytes, decoded: NDArray[np.uint8], name: str, entropy: Entropy) -> RateRow:
@@ -118,8 +159,8 @@ def _row(image: HeldOutImage, data: bytes, decoded: NDArray[np.uint8], name: str
     )
 
 
-def _mismatches(encoded: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> int:
-    """How many symbols differ; all of them when the shapes do."""
+def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> int:
+    """How many elements differ; all of them when the shapes do."""
     return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
 
 

@@ -5,7 +5,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,8 @@ from PIL import Image
 from gencomp.codec.pixels import canonical
 
 SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
+LABELS, EDGES = "labels.png", "edges.png"
+"""How the names of label maps and of maps of instance edges go on behind the key of their picture, in shards."""
 
 
 class HeldOutError(ValueError):
@@ -32,6 +35,16 @@ class HeldOutImage(NamedTuple):
     """(H, W, 3), RGB."""
 
 
+class HeldOutSample(NamedTuple):
+    """One picture, and what its shard knows of it."""
+
+    image: HeldOutImage
+    labels: NDArray[np.integer] | None = None
+    """(H, W), class ids; None where there is no label map."""
+    edges: NDArray[np.bool_] | None = None
+    """(H, W), true on the borders of instances; None where there is no map of them."""
+
+
 class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which pictures are evaluated, and how models code them."""
 
@@ -41,6 +54,8 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """A folder of pictures to evaluate on instead of the split; null for the split."""
     entropy: Literal["raw", "static"]
     """Entropy coding of the models' files."""
+    preserve: str = "all"
+    """What models of selective compression preserve: none, all, box:x0,y0,x1,y1, classes: ids, or a mask image."""
 
 
 def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutImage]:
@@ -48,15 +63,27 @@ def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOu
     return held_out_images(shards, config.split) if config.images is None else folder_images(Path(config.images))
 
 
+def evaluation_samples(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutSample]:
+    """The same pictures, with their label maps and edges where they come from shards. Raises HeldOutError."""
+    if config.images is None:
+        return held_out_samples(shards, config.split)
+    return map(HeldOutSample, folder_images(Path(config.images)))
+
+
 def held_out_images(shards: Path, split: str) -> Iterator[HeldOutImage]:
     """The pictures of one split of a shard folder, one at a time, in the manifest's order. Raises HeldOutError."""
     for shard in _shard_names(shards, split):
-        with tarfile.open(shards / shard) as archive:
-            for member in archive:
-                key, _, suffix = member.name.partition(".")
-                file = archive.extractfile(member)
-                if suffix in SUFFIXES and file is not None:
-                    yield HeldOutImage(key, _decode(file.read(), f"{shards / shard}: {member.name}"))
+        for stored in _stored(shards / shard, SUFFIXES):
+            yield from _pictures(stored)
+
+
+def held_out_samples(shards: Path, split: str) -> Iterator[HeldOutSample]:
+    """The samples of one split of a shard folder, one at a time, in the manifest's order. Raises HeldOutError."""
+    for shard in _shard_names(shards, split):
+        for stored in _stored(shards / shard, SUFFIXES | {LABELS, EDGES}):
+            labels, edges = (_ids(stored, suffix) for suffix in (LABELS, EDGES))
+            for image in _pictures(stored):
+                yield HeldOutSample(image, labels, None if edges is None else edges > 0)
 
 
 def folder_images(folder: Path) -> Iterator[HeldOutImage]:
@@ -91,6 +118,46 @@ def _shard_names(shards: Path, split: str) -> list[str]:
     if not splits.get(split, {}).get("samples"):
         raise HeldOutError(f"{path}: split `{split}` holds no pictures; splits here: {', '.join(sorted(splits))}")
     return [shard["name"] for shard in splits[split]["shards"]]
+
+
+class _Stored(NamedTuple):
+    key: str
+    where: str
+    """The shard."""
+    files: dict[str, bytes]
+    """By what their names go on with behind the key."""
+
+
+def _stored(shard: Path, suffixes: Set[str]) -> Iterator[_Stored]:
+    """The samples of a shard with their files of some suffixes; files of one sample follow each other."""
+    with tarfile.open(shard) as archive:
+        for key, members in groupby(archive, lambda member: member.name.partition(".")[0]):
+            files: dict[str, bytes] = {}
+            for member in members:
+                suffix = member.name.partition(".")[2]
+                file = archive.extractfile(member) if suffix in suffixes else None
+                if file is not None:
+                    files[suffix] = file.read()
+            yield _Stored(key, str(shard), files)
+
+
+def _pictures(stored: _Stored) -> Iterator[HeldOutImage]:
+    """The picture of a sample; none where it holds none."""
+    for suffix, data in stored.files.items():
+        if suffix in SUFFIXES:
+            yield HeldOutImage(stored.key, _decode(data, f"{stored.where}: {stored.key}.{suffix}"))
+
+
+def _ids(stored: _Stored, suffix: str) -> NDArray[np.integer] | None:
+    """A single-channel map of a sample, where it has one."""
+    data = stored.files.get(suffix)
+    if data is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise HeldOutError(f"{stored.where}: {stored.key}.{suffix}: not a readable map ({error})") from None
 
 
 def _decode(data: bytes, where: str) -> NDArray[np.uint8]:

@@ -82,6 +82,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Largest norm of the gradient of E and G, which is scaled down to it; none: as it is."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Of Adam."""
+    perceptual_from: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """First step with VGG and LPIPS, whose gradients drown the distortion's while the picture is still a blur."""
     adversarial_from: Annotated[int, msgspec.Meta(ge=0)] = 0
     """First step with D; the steps before it train on distortion and the perceptual terms alone."""
     adversarial_batch: Positive | None = None
@@ -226,8 +228,9 @@ class Run:
             loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else x.new_zeros(())
             with _frozen(nets.discriminator):
                 seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
+            perceptual = self.perceptual if step >= config.perceptual_from else Perceptual()
             loss_G = generator_loss(
-                Decoded(x, x_hat, w, m), real, seen, config.losses, self.perceptual, nets.compressor.q, draw.origin
+                Decoded(x, x_hat, w, m), real, seen, config.losses, perceptual, nets.compressor.q, draw.origin
             )
 
         self.step_G.zero_grad()

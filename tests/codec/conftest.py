@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -59,6 +60,28 @@ def nested_paper_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """A model of the paper's networks of which 1 to 3 channels can be coded."""
     config = ModelConfig(width=4, blocks=1, channels=3, nested=True)
     return small_package(tmp_path_factory.mktemp("packages") / "nested-paper", config, seed=4)
+
+
+@pytest.fixture(scope="session")
+def selective_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A light model of selective compression, of 5 classes and 3 channels."""
+    light = msgspec.structs.replace(SMALL_LIGHT.light, generator_blocks=(0, 1, 0))
+    config = ModelConfig(channels=3, mode="sc", classes=5, light=light)
+    return small_package(tmp_path_factory.mktemp("packages") / "selective", config, seed=5)
+
+
+@pytest.fixture(scope="session")
+def selective_paper_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A model of the paper's selective compression, whose encoder sees the semantics, of 5 classes and 2 channels."""
+    config = ModelConfig(width=2, blocks=1, channels=2, mode="sc", classes=5, semantics_to_encoder=True)
+    return small_package(tmp_path_factory.mktemp("packages") / "selective-paper", config, seed=6)
+
+
+@pytest.fixture(scope="session")
+def noisy_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A nested model of 2 channels whose generator takes noise beside the symbols."""
+    config = ModelConfig(width=4, blocks=1, channels=2, nested=True, noise=3)
+    return small_package(tmp_path_factory.mktemp("packages") / "noisy", config, seed=7)
 
 
 @pytest.fixture

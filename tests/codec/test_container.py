@@ -1,5 +1,6 @@
 import binascii
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,16 @@ from gencomp.codec.container import (
     MAX_PIXELS,
     MAX_SIDE,
     Header,
+    Parts,
     StreamError,
     bound_bytes,
     describe,
+    join_payload,
     pack,
     packed_bytes,
     parse,
+    read_varint,
+    varint,
 )
 
 SMALL = Header(451, 300, 4, "static", bytes.fromhex("01020304"))
@@ -27,6 +32,7 @@ headers = st.builds(
     entropy=st.sampled_from(ENTROPIES),
     fingerprint=st.binary(min_size=4, max_size=4),
 )
+selective_headers = st.builds(replace, headers, mode=st.just("sc"))
 
 
 def restamped(stream: bytes) -> bytes:
@@ -40,6 +46,53 @@ def test_any_header_and_payload_come_back(header: Header, payload: bytes) -> Non
     stream = pack(header, payload)
     assert parse(stream, max_pixels=MAX_SIDE**2) == (header, payload)
     assert len(stream) == header.size + len(payload)
+
+
+@given(selective_headers, st.binary(max_size=200), st.binary(max_size=40))
+def test_a_selective_stream_holds_side_information_and_symbols(header: Header, side: bytes, symbols: bytes) -> None:
+    parts = Parts(side, symbols)
+    stream = parse(pack(header, join_payload(parts)), max_pixels=MAX_SIDE**2)
+    assert (stream.header, stream.parts) == (header, parts)
+    info = describe(pack(header, join_payload(parts)), max_pixels=MAX_SIDE**2)
+    assert (info.mode, info.payload_bytes) == ("SC", len(symbols))
+    assert info.side_bytes == len(side) + (1 if len(side) < 128 else 2)
+    assert info.header_bytes + info.side_bytes + info.payload_bytes == info.total_bytes
+
+
+@given(st.integers(0, 2**35 - 1), st.binary(max_size=3))
+def test_a_varint_is_read_where_it_ends(value: int, behind: bytes) -> None:
+    data = varint(value)
+    assert len(data) == max(1, -(-value.bit_length() // 7))
+    assert read_varint(b"ab" + data + behind, 2) == (value, 2 + len(data))
+
+
+def test_the_bytes_of_a_varint_are_where_the_format_says() -> None:
+    spelled = {0: b"\0", 127: b"\x7f", 128: b"\x81\0", 300: b"\x82\x2c", 2**35 - 1: b"\xff\xff\xff\xff\x7f"}
+    assert {value: varint(value) for value in spelled} == spelled
+    for value in (-1, 2**35):
+        with pytest.raises(ValueError, match="a varint holds 0 to"):
+            varint(value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x81", b"\x80\x01", b"\xff" * 5, b"\xff" * 5 + b"\0"])
+def test_varints_that_are_cut_padded_or_too_long_are_refused(data: bytes) -> None:
+    with pytest.raises(StreamError, match="cannot be read"):
+        read_varint(data, 0)
+    with pytest.raises(StreamError, match="cannot be read"):
+        parse(pack(replace(SMALL, mode="sc"), data))
+
+
+def test_side_information_that_is_not_there_is_refused() -> None:
+    stream = pack(replace(SMALL, mode="sc"), bytes([9, *range(8)]))
+    for refuse in (parse, describe):
+        with pytest.raises(StreamError, match="9 bytes of side information, and only 8 are there"):
+            refuse(stream)
+
+
+def test_the_mode_is_bit_31_of_the_size_word() -> None:
+    stream = pack(replace(SMALL, mode="sc"), b"\x02ab\xcd")
+    assert stream[7:11] == (1 << 31 | (451 - 1) << 15 | (300 - 1)).to_bytes(4, "big")
+    assert parse(stream).parts == (b"ab", b"\xcd")
 
 
 def test_the_bytes_are_where_the_format_says() -> None:
@@ -110,7 +163,6 @@ def test_the_reason_of_a_refusal_is_named() -> None:
         (2, 0x80, "format version 2"),
         (2, 0xC0, "format version 3"),
         (2, 0x20, "entropy coder 3"),
-        (7, 0x80, "mode 1"),
         (7, 0x40, "damaged stream: it spells a small size in the large form"),
     ],
 )
@@ -189,3 +241,5 @@ def test_the_papers_rates_are_the_bound() -> None:
 def test_the_bound_counts_the_large_header() -> None:
     assert bound_bytes(1, 2, 2048, 2) == 13 + 512
     assert bound_bytes(1, 2, 2056, 2) == 17 + 514
+    assert bound_bytes(1, 4, 4096, 2, stride=8) == 13 + 2048
+    assert bound_bytes(1, 4, 4104, 2, stride=8) == 17 + 2052

@@ -1,5 +1,6 @@
 """Nested models: any first channels of the latent are coded, the most of them that keep a limit."""
 
+import binascii
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from PIL import Image
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import ENTROPIES, Entropy, StreamError, describe, pack, parse
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
+from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package
 
 CHANNELS = range(1, 17)
@@ -188,3 +190,23 @@ def test_threads_may_ask_for_different_rates(codec: Codec) -> None:
     alone = [codec.compress(image, max_bytes=limit) for limit in limits]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda limit: codec.compress(image, max_bytes=limit), limits * 3)) == alone * 3
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_noise_beside_the_symbols_is_drawn_from_the_checksum_of_the_payload(
+    noisy_package: Package, channels: int
+) -> None:
+    codec, image = Codec.from_package(noisy_package), drawn("textured", 64, 48)
+    stream = codec.compress(image, channels=channels)
+    decoded = np.asarray(codec.decompress(stream))
+    assert np.array_equal(decoded, np.asarray(codec.decompress(stream)))
+
+    def expected(seed: int) -> np.ndarray:
+        with torch.inference_mode():
+            w_hat = noisy_package.compressor.q.values(torch.from_numpy(codec.decode_symbols(stream)).long()[None])
+            x_hat = noisy_package.generator(w_hat, None, draw_noise(w_hat, 3, seed))[0]
+        return ((x_hat + 1) / 2 * 255).permute(1, 2, 0).numpy()
+
+    seed = binascii.crc32(parse(stream).payload)
+    assert np.abs(decoded - expected(seed)).max() <= 0.5 + 1e-3
+    assert np.abs(decoded - expected(seed + 1)).max() > 1

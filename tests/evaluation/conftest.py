@@ -17,7 +17,7 @@ from gencomp.data.manifest import RawManifest, Reject, ShardCounts, ShardFile, S
 from gencomp.evaluation.anchors import AnchorsConfig, measure_anchors
 from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.gate import Check, Verdict, verdict_json
-from gencomp.evaluation.held_out import EvaluationConfig, evaluation_images
+from gencomp.evaluation.held_out import EvaluationConfig, evaluation_images, evaluation_samples
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import save_package
@@ -118,8 +118,8 @@ def repository(
     write(root / "data/raw/photos/manifest.json", raw_manifest)
     for seed, variant in enumerate(VARIANTS):
         make_package(root / "models" / variant, seed)
-        images = evaluation_images(EVALUATION, root / "data/shards/photos")
-        metrics = evaluate(root / "models" / variant, images, "static", variant, root / "evaluation" / variant)
+        samples = evaluation_samples(EVALUATION, root / "data/shards/photos")
+        metrics = evaluate(root / "models" / variant, samples, "static", variant, root / "evaluation" / variant)
         (root / "metrics").mkdir(exist_ok=True)
         (root / "metrics" / f"{variant}.json").write_bytes(metrics_json(metrics))
         _write_verdict(root / "gate", variant, metrics.package)

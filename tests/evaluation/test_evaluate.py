@@ -11,14 +11,18 @@ from skimage import data
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import Entropy, describe
 from gencomp.evaluation.evaluate import evaluate, metrics_json
-from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.rates import read_rows
 from gencomp.models.content import content_hash
 from gencomp.models.package import PackageError
 
 COFFEE = np.asarray(Image.fromarray(data.coffee()).resize((181, 177)))
-IMAGES = [HeldOutImage("coffee", COFFEE), HeldOutImage("dot", COFFEE[:1, :1]), HeldOutImage("strip", COFFEE[:33, :17])]
+IMAGES = [
+    HeldOutSample(HeldOutImage("coffee", COFFEE)),
+    HeldOutSample(HeldOutImage("dot", COFFEE[:1, :1])),
+    HeldOutSample(HeldOutImage("strip", COFFEE[:33, :17])),
+]
 
 
 def test_rates_are_those_of_the_files_and_quality_is_that_of_the_decoded_pictures(
@@ -27,7 +31,7 @@ def test_rates_are_those_of_the_files_and_quality_is_that_of_the_decoded_picture
     metrics = evaluate(package, IMAGES, "static", "gc", tmp_path / "x")
     rows = read_rows(tmp_path / "x" / "images.csv")
     codec = Codec.from_reference(package)
-    for image, row in zip(IMAGES, rows, strict=True):
+    for (image, _, _), row in zip(IMAGES, rows, strict=True):
         stream = (tmp_path / "x" / "streams" / f"{image.key}.gnc").read_bytes()
         decoded = np.asarray(Image.open(tmp_path / "x" / "decoded" / f"{image.key}.png"))
         assert (row.key, row.codec, row.setting) == (image.key, "gc", "static")
@@ -69,7 +73,11 @@ def test_evaluating_twice_gives_the_same_bytes_and_leaves_nothing_of_the_first(p
 
 
 def test_the_digest_of_an_evaluation_is_that_of_its_pictures_not_of_the_model(package: Path, tmp_path: Path) -> None:
-    cases: list[tuple[list[HeldOutImage], Entropy]] = [(IMAGES[1:], "static"), (IMAGES[1:], "raw"), (IMAGES[2:], "raw")]
+    cases: list[tuple[list[HeldOutSample], Entropy]] = [
+        (IMAGES[1:], "static"),
+        (IMAGES[1:], "raw"),
+        (IMAGES[2:], "raw"),
+    ]
     digests = [evaluate(package, *case, "gc", tmp_path / "x").evaluation_digest for case in cases]
     assert digests[0] == digests[1] != digests[2]
 

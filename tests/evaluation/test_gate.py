@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gencomp.codec.container import bound_bytes
+from gencomp.codec.container import Header, bound_bytes, pack
 from gencomp.evaluation.gate import (
     GateConfig,
     Measured,
@@ -19,7 +19,8 @@ from gencomp.evaluation.gate import (
     verdict_json,
 )
 from gencomp.evaluation.rates import RateRow
-from stages.gate import Latent, bound_bpp
+from stages.entry import StageError
+from stages.gate import Latent, bound_bpp, coded_channels
 
 GOOD = Measured(
     images=3,
@@ -121,8 +122,51 @@ def test_pictures_too_small_for_ms_ssim_are_compared_without_it() -> None:
 def test_the_bound_on_the_rate_counts_the_padding_and_the_header(width: int, height: int, h: int, w: int) -> None:
     row = RateRow("key", "gc", "static", width, height, 100, 13, 0, 20.0, None)
     latent = Latent(channels=4, levels=5, downsamplings=4)
-    assert bound_bpp(latent, [row]) == bound_bytes(4, h, w, 5) * 8 / (width * height)
-    assert bound_bpp(latent, []) == 0.0
+    assert bound_bpp(latent, [row], {}) == bound_bytes(4, h, w, 5) * 8 / (width * height)
+    assert bound_bpp(latent, [], {}) == 0.0
+
+
+@pytest.mark.parametrize(("width", "height", "h", "w"), [(1, 1, 4, 4), (33, 17, 4, 6), (451, 300, 38, 58)])
+@pytest.mark.parametrize("light", [None, {"encoder": [8, 8, 8]}], ids=["paper", "light"])
+def test_the_bound_of_selective_compression_adds_its_side_information_to_a_finer_latent(
+    width: int, height: int, h: int, w: int, light: dict[str, object] | None
+) -> None:
+    row = RateRow("key", "sc", "static", width, height, 100, 13, 77, 20.0, None)
+    latent = Latent(channels=4, levels=5, downsamplings=4 if light is None else 2, light=light, mode="sc")
+    assert bound_bpp(latent, [row], {}) == (bound_bytes(4, h, w, 5) + 77) * 8 / (width * height)
+
+
+def test_the_bound_counts_the_channels_that_are_coded_where_that_is_known() -> None:
+    rows = [RateRow(key, "gc", "static", 64, 64, 100, 13, 0, 20.0, None) for key in "ab"]
+    latent = Latent(channels=8, levels=5, downsamplings=4, nested=True)
+    expected = (bound_bytes(8, 4, 4, 5) + bound_bytes(3, 4, 4, 5)) / 2 * 8 / 64**2
+    assert bound_bpp(latent, rows, {"b": 3}) == pytest.approx(expected)
+
+
+def test_the_coded_channels_are_read_from_the_streams_that_are_there(tmp_path: Path) -> None:
+    rows = [RateRow(key, "gc", "static", 64, 64, 100, 13, 0, 20.0, None) for key in "ab"]
+    (tmp_path / "b.gnc").write_bytes(pack(Header(64, 64, 3, "raw", b"abcd"), b""))
+    assert coded_channels(tmp_path, rows) == {"b": 3}
+    (tmp_path / "a.gnc").write_bytes(b"damaged")
+    with pytest.raises(StageError, match=r"^[^\n]*not a \.gnc stream"):
+        coded_channels(tmp_path, rows)
+
+
+def test_the_gates_strides_are_those_of_the_models() -> None:
+    from gencomp.models.compressor import ModelConfig
+    from gencomp.models.light import LightConfig
+
+    light = LightConfig(encoder=(8, 8, 8), encoder_blocks=(0, 0, 0), generator=(8, 8, 8), generator_blocks=(0, 0, 0))
+    for config in (
+        ModelConfig(),
+        ModelConfig(downsamplings=3, nested=True),
+        ModelConfig(light=light),
+        ModelConfig(mode="sc", classes=3),
+        ModelConfig(mode="sc", classes=3, light=light),
+    ):
+        latent = msgspec.convert(msgspec.to_builtins(config), Latent)
+        assert (latent.stride, latent.latent_stride) == (config.stride, config.latent_stride)
+        assert (latent.mode, latent.nested) == (config.mode, config.nested)
 
 
 def test_the_stage_judges_what_it_finds_and_a_failed_verdict_is_no_error(

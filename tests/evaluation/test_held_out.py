@@ -14,8 +14,10 @@ from gencomp.evaluation.held_out import (
     HeldOutError,
     HeldOutImage,
     evaluation_images,
+    evaluation_samples,
     folder_images,
     held_out_images,
+    held_out_samples,
     update_digest,
 )
 
@@ -30,6 +32,30 @@ def test_the_split_of_a_shard_folder_comes_picture_by_picture_without_its_label_
     first, second = held_out_images(tmp_path / "shards", "val")
     assert (first.key, second.key) == ("a", "b")
     assert (first.pixels == RAMP).all() and (second.pixels == 255 - RAMP).all()
+
+
+def test_samples_are_the_same_pictures_with_their_label_maps_and_edges(photo_shards: Path) -> None:
+    samples = list(held_out_samples(photo_shards, "train"))
+    images = list(held_out_images(photo_shards, "train"))
+    assert [sample.image.key for sample in samples] == [image.key for image in images]
+    for (image, labels, edges), alone in zip(samples, images, strict=True):
+        assert labels is not None and edges is not None
+        assert np.array_equal(image.pixels, alone.pixels)
+        assert np.array_equal(labels, alone.pixels.mean(-1) // 64)
+        assert edges.dtype == np.bool_
+        assert np.array_equal(edges[:, 1:], labels[:, 1:] != labels[:, :-1])
+
+
+def test_samples_without_maps_have_none(tmp_path: Path, make_shards: MakeShards) -> None:
+    make_shards(tmp_path / "shards", {"shard": RAMP})
+    Image.fromarray(RAMP).save(tmp_path / "file.png")
+    config = EvaluationConfig(split="val", images=None, entropy="raw")
+    (sample,) = evaluation_samples(config, tmp_path / "shards")
+    assert sample.image.key == "shard" and sample.edges is None
+    assert np.array_equal(sample.labels, RAMP[..., 0])
+    config = EvaluationConfig(split="val", images=str(tmp_path), entropy="raw")
+    (sample,) = evaluation_samples(config, tmp_path / "shards")
+    assert sample.image.key == "file" and sample.labels is None and sample.edges is None
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -1,12 +1,14 @@
 """A run is a function of config, shards and seed; a broken one goes on where it stopped."""
 
 import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
 from gencomp.models.compressor import Compressor, ModelConfig
@@ -20,6 +22,7 @@ from gencomp.training.trainer import (
     Progress,
     Trained,
     TrainingConfig,
+    learning_rate,
     train,
 )
 from gencomp.weights.cache import weights_path
@@ -51,6 +54,9 @@ def run(
     seed: int = 1,
     stop_at: int | None = None,
     pictures: list[tuple[int, NDArray[np.uint8]]] | None = None,
+    model: ModelConfig = MODEL,
+    warn: Callable[[int, str], None] = lambda step, message: None,
+    initial: dict[str, torch.Tensor] | None = None,
 ) -> Trained:
     def progress(report: Progress) -> None:
         if report.step == stop_at:
@@ -61,7 +67,7 @@ def run(
             pictures.append((step, pixels))
 
     scratch.mkdir(exist_ok=True)
-    return train(MODEL, config, shards, seed, scratch, Observer(progress, picture))
+    return train(model, config, shards, seed, scratch, Observer(progress, picture, warn), initial)
 
 
 def weights(trained: Trained) -> list[torch.Tensor]:
@@ -198,3 +204,143 @@ def test_the_number_of_loader_processes_changes_nothing(photo_shards: Path, tmp_
     alone = run(photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, steps=2))
     helped = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, steps=2, workers=2))
     assert all(itertools.starmap(torch.equal, zip(weights(alone), weights(helped), strict=True)))
+
+
+def gc(**fields: object) -> ModelConfig:
+    return msgspec.convert({"width": 4, "blocks": 1, "channels": 2, **fields}, ModelConfig)
+
+
+LIGHT = {"light": {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8]}}
+MODELS = {
+    "noise": gc(noise=3),
+    "nested": gc(channels=6, nested=True, **LIGHT),
+    "tracked": gc(normalisation="tracked"),
+    "sc": gc(mode="sc", classes=4),
+    "sc light, semantics to E": gc(mode="sc", classes=4, semantics_to_encoder=True, **LIGHT),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_of_model_trains_and_goes_on_to_the_bit_where_it_was_broken(
+    photo_shards: Path, tmp_path: Path, name: str
+) -> None:
+    config = msgspec.structs.replace(TRAINING, statistics_from=3 if name == "tracked" else None)
+    unbroken = run(photo_shards, tmp_path / "a", config, model=MODELS[name])
+    with pytest.raises(Killed):
+        run(photo_shards, tmp_path / "b", config, stop_at=6, model=MODELS[name])
+    resumed = run(photo_shards, tmp_path / "b", config, model=MODELS[name])
+    assert same(unbroken.compressor, resumed.compressor)
+    assert unbroken.history == resumed.history
+    initial = Compressor(MODELS[name]).state_dict()
+    moved = [key for key, value in unbroken.compressor.state_dict().items() if not torch.equal(value, initial[key])]
+    assert {key.split(".")[0] for key in moved} == {"E", "G"}
+
+
+def test_gc_with_semantics_in_d_differs_from_gc_only_through_d(photo_shards: Path, tmp_path: Path) -> None:
+    shape = msgspec.structs.replace(TRAINING.discriminator, semantics=True)
+    plain = run(photo_shards, tmp_path / "a")
+    plus = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, discriminator=shape))
+    state = load_state(tmp_path / "b")
+    assert state is not None
+    assert state["discriminator"]["scales.0.layers.0.0.weight"].shape[1] == 3 + 4 + 1
+    assert not same(plain.compressor, plus.compressor)
+    assert list(plain.compressor.state_dict()) == list(plus.compressor.state_dict())
+
+
+def test_fixed_statistics_are_those_that_were_tracked_and_what_inference_uses(
+    photo_shards: Path, tmp_path: Path
+) -> None:
+    model = gc(normalisation="tracked")
+    until = run(
+        photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, steps=3, schedule="constant"), model=model
+    )
+    fixed = msgspec.structs.replace(TRAINING, statistics_from=3, schedule="constant")
+    after = run(photo_shards, tmp_path / "b", fixed, model=model)
+    never = run(photo_shards, tmp_path / "c", msgspec.structs.replace(TRAINING, schedule="constant"), model=model)
+    name = "G.layers.0.1.running_mean"
+    means = [trained.compressor.state_dict()[name] for trained in (until, after, never)]
+    assert torch.equal(means[0], means[1]) and not torch.equal(means[0], means[2])
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    w_hat = after.compressor(x).w_hat
+    G = after.compressor.G
+    assert torch.allclose(G(w_hat)[..., :16, :16], G(w_hat[..., :3, :3])[..., :16, :16], atol=1e-5)
+
+
+def test_recomputed_activations_change_no_result(photo_shards: Path, tmp_path: Path) -> None:
+    kept = run(photo_shards, tmp_path / "a")
+    again = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, recompute=True))
+    assert same(kept.compressor, again.compressor)
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps the precision of a process's first run for all later ones."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_bf16_and_channels_last_train_to_about_the_same_losses(photo_shards: Path, tmp_path: Path) -> None:
+    plain = run(photo_shards, tmp_path / "a").history
+    config = msgspec.structs.replace(TRAINING, precision="bf16", channels_last=True)
+    AcceleratorState._reset_state()
+    fast = run(photo_shards, tmp_path / "b", config).history
+    for one, other in zip(plain, fast, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=0.05) and other["loss"] != one["loss"]
+
+
+def test_a_compiler_that_fails_leaves_the_run_as_it_was_and_is_told(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A C++ compiler that is not there is how torch.compile fails on a bare machine."""
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(inductor, "fx_graph_cache", False)
+    told: list[str] = []
+    config = msgspec.structs.replace(TRAINING, compile=True, steps=2)
+    compiled = run(photo_shards, tmp_path / "a", config, warn=lambda step, message: told.append(message))
+    assert ["nothing is compiled" in message for message in told] == [True] + [False] * (len(told) - 1)
+    plain = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, steps=2))
+    assert same(compiled.compressor, plain.compressor)
+
+
+def test_the_second_stage_has_its_own_crops_and_goes_on_within_them(photo_shards: Path, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(
+        TRAINING, adversarial_from=2, adversarial_batch=3, adversarial_crop=32, picture_every=1, schedule="decay"
+    )
+    pictures: list[tuple[int, NDArray[np.uint8]]] = []
+    unbroken = run(photo_shards, tmp_path / "a", config, pictures=pictures)
+    assert [picture.shape for _, picture in pictures] == [(128, 128, 3)] * 2 + [(64, 96, 3)] * 4
+    with pytest.raises(Killed):
+        run(photo_shards, tmp_path / "b", config, stop_at=6)
+    assert same(unbroken.compressor, run(photo_shards, tmp_path / "b", config).compressor)
+
+
+def test_fine_tuning_starts_from_the_given_weights(photo_shards: Path, tmp_path: Path) -> None:
+    start = run(photo_shards, tmp_path / "a").compressor
+    config = msgspec.structs.replace(TRAINING, steps=1, learning_rate=1e-12, ema=0.0)
+    tuned = run(photo_shards, tmp_path / "b", config, initial=start.state_dict()).compressor
+    pairs = zip(start.state_dict().values(), tuned.state_dict().values(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"), [("constant", [1, 1, 1]), ("cosine", [1, 0.5, 0]), ("decay", [1, 1, 0.5])]
+)
+def test_the_learning_rate_follows_its_schedule(schedule: str, rates: list[float]) -> None:
+    config = msgspec.structs.replace(TRAINING, schedule=schedule, steps=100, adversarial_from=0, learning_rate=1.0)
+    if schedule == "decay":
+        config = msgspec.structs.replace(config, adversarial_from=50)
+        assert learning_rate(config, 75) == pytest.approx(0.5)
+        rates = [1, 1, 0]
+    assert [learning_rate(config, step) for step in (0, 50, 100)] == pytest.approx(rates)
+    warm = msgspec.structs.replace(config, warmup=10)
+    assert learning_rate(warm, 4) == pytest.approx(0.5 * learning_rate(config, 4))
+
+
+def test_label_maps_that_do_not_fit_are_refused(photo_shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 4 classes, and the model's config says 7"):
+        run(photo_shards, tmp_path / "a", model=gc(mode="sc", classes=7))

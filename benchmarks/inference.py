@@ -1,0 +1,211 @@
+"""How long encoding and decoding take, beside bare passes through E and G, and how those run in other modes.
+
+The bars compare the codec with the bare networks, in float32 on a CPU with two threads.
+"""
+
+import copy
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+
+from benchmarks.clock import hardware, medians
+from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, one_line, say, unmeasured
+from gencomp import Codec
+from gencomp.models.compressor import Compressor, ModelConfig, initialise
+from gencomp.models.entropy import fit_frequencies
+from gencomp.models.export import export_onnx
+from gencomp.models.light import LightConfig
+from gencomp.models.package import Package
+
+SIZES = ((256, 256), (768, 512), (1920, 1080))
+"""Width and height."""
+QUICK_SIZES = SIZES[:2]
+BARRED_SIZE = (768, 512)
+WHOLE = Bar("<=", 1.4)
+"""Of whole encoding over a bare pass through E, and of whole decoding over one through G."""
+LATENT_STD = 1.2
+"""Of a random model's latent, whose symbols then cost what a trained one's do."""
+
+Call = Callable[[], object]
+
+
+class Pass(NamedTuple):
+    """A pass through one network, ready to run."""
+
+    name: str
+    network: nn.Module
+    inputs: dict[str, Tensor]
+
+
+def main() -> int:
+    parser = arguments("Times encoding and decoding.")
+    parser.add_argument("--model", metavar="REF", help="a model reference; a random light model where none is given")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (the bars are for 2)")
+    parser.add_argument("--rounds", type=int, help="runs of which the median is taken (15, or 5 with --quick)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rounds = args.rounds or (5 if args.quick else 15)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            device = torch.device(name)
+            codec = Codec.from_reference(args.model, device=name) if args.model else Codec(random_light(), name)
+            if codec.package.config.mode == "sc":
+                parser.error(f"{args.model} compresses selectively, which takes more than a picture")
+            say(hardware(device))
+            for size in QUICK_SIZES if args.quick else SIZES:
+                where = f"{name} {size[0]}x{size[1]}"
+                say(where)
+                rows += codec_rows(codec, size, where, rounds, barred=args.threads == 2)
+                rows += mode_rows(codec, size, where, rounds, Path(folder), quick=args.quick)
+    return finish(rows, args.json)
+
+
+def random_light() -> Package:
+    """The light model of default shape with random weights, its latent spread as a trained one's."""
+    config = ModelConfig(channels=16, nested=True, light=LightConfig())
+    compressor = Compressor(config).eval().requires_grad_(False)
+    initialise(compressor, torch.Generator().manual_seed(0))
+    last = [module for module in compressor.E.modules() if isinstance(module, nn.Conv2d)][-1]
+    last.weight *= LATENT_STD / compressor.E(scaled(picture(256, 256), config)).std()
+    counts = np.tile(np.array([11, 23, 32, 23, 11]), (config.channels, 1))
+    return Package(config, compressor, fit_frequencies(counts), bytes(32))
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """Smooth colours with noise over them."""
+    generator = torch.Generator().manual_seed(0)
+    smooth = interpolate(torch.rand(1, 3, 6, 8, generator=generator), (height, width), mode="bicubic")[0]
+    noisy = smooth + 0.05 * torch.randn(3, height, width, generator=generator)
+    return Image.fromarray((noisy.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy())
+
+
+def scaled(image: Image.Image, config: ModelConfig) -> Tensor:
+    """What E gets for a picture: (1, 3, H, W) in [-1, 1], padded to the stride."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    below, right = -image.height % config.stride, -image.width % config.stride
+    return pad(pixels.contiguous(), (0, right, 0, below), mode="replicate")
+
+
+def codec_rows(codec: Codec, size: tuple[int, int], where: str, rounds: int, *, barred: bool) -> list[Row]:
+    """PIL image to bytes and back at the default rate, beside the bare networks on the same tensors."""
+    device = codec.package.compressor.q.centers.device
+    image, compressor = picture(*size), codec.package.compressor
+    stream = codec.compress(image)
+    x = scaled(image, codec.package.config).to(device)
+    w_hat = compressor.q.values(torch.from_numpy(codec.decode_symbols(stream)).long()[None].to(device))
+    with torch.inference_mode():
+        times = medians(
+            {
+                "encode": lambda: codec.compress(image),
+                "E": lambda: compressor.E(x),
+                "decode": lambda: codec.decompress(stream),
+                "G": lambda: compressor.G(w_hat),
+            },
+            rounds + 1,  # the first of them warms up, and is no median
+            device,
+        )
+    bar = WHOLE if barred and device.type == "cpu" and size == BARRED_SIZE else None
+    rows = []
+    for whole, network in (("encode", "E"), ("decode", "G")):
+        bare = measured(f"{where}: bare {network}", times[network], "ms")
+        rows += [bare, compared(f"{where}: {whole}", times[whole], "ms", bare, bar)]
+    return rows
+
+
+def mode_rows(codec: Codec, size: tuple[int, int], where: str, rounds: int, folder: Path, *, quick: bool) -> list[Row]:
+    """E and G on their own, as they are and in other modes, all channels coded."""
+    rows = []
+    for one in passes(codec, size):
+        calls, failures = {}, {}
+        for mode, call in modes(one, folder, codec.package, quick=quick):
+            try:
+                if isinstance(call, str):
+                    failures[mode] = call
+                    continue
+                with torch.inference_mode():
+                    call()
+                calls[mode] = call
+            except Exception as error:  # whatever a compiler or a kernel says; the row tells
+                failures[mode] = f"fails here: {one_line(error)}"
+        with torch.inference_mode():
+            times = medians(calls, rounds, next(iter(one.inputs.values())).device)
+        eager = measured(f"{where}: {one.name} eager", times.pop("eager"), "ms")
+        rows.append(eager)
+        rows += [compared(f"{where}: {one.name} {mode}", time, "ms", eager) for mode, time in times.items()]
+        rows += [unmeasured(f"{where}: {one.name} {mode}", "ms", reason) for mode, reason in failures.items()]
+    return rows
+
+
+def passes(codec: Codec, size: tuple[int, int]) -> list[Pass]:
+    """The passes through E and G for a picture of that size."""
+    config, compressor = codec.package.config, codec.package.compressor
+    x = scaled(picture(*size), config).to(compressor.q.centers.device)
+    with torch.inference_mode():
+        inputs = {"w_hat": compressor.q(compressor.E(x))}
+    if config.nested:
+        inputs["coded"] = torch.full((1,), config.channels, device=x.device)
+    if config.noise:
+        inputs["v"] = torch.zeros(1, config.noise, *inputs["w_hat"].shape[2:], device=x.device)
+    return [Pass("E", compressor.E, {"x": x}), Pass("G", compressor.G, inputs)]
+
+
+def modes(one: Pass, folder: Path, package: Package, *, quick: bool) -> Iterator[tuple[str, Call | str]]:
+    """(mode, what to time, or why there is nothing to time)."""
+    network, inputs = one.network, tuple(one.inputs.values())
+    device = inputs[0].device.type
+    last = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs_last = tuple(t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
+
+    def bf16(network: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+        with torch.autocast(device, torch.bfloat16):
+            return network(*inputs)
+
+    yield "eager", lambda: network(*inputs)
+    yield "channels_last", lambda: last(*inputs_last)
+    yield "bf16", lambda: bf16(network, inputs)
+    yield "bf16 channels_last", lambda: bf16(last, inputs_last)
+    if quick:
+        yield "compiled", "left out by --quick"
+    else:
+        compiled = copy.deepcopy(network)
+        compiled.compile(dynamic=False)
+        yield "compiled", lambda: compiled(*inputs)
+    yield "ONNX Runtime", onnx_call(one, folder, package, device)
+
+
+def onnx_call(one: Pass, folder: Path, package: Package, device: str) -> Call | str:
+    """The pass in ONNX Runtime on the same kind of device, the transfers included; the files are made once."""
+    try:
+        import onnxruntime
+
+        if not (folder / "io.json").exists():
+            export_onnx(on_cpu(package), folder)
+        provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            return f"this onnxruntime has no {provider}"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        file = folder / {"E": "encoder.onnx", "G": "generator.onnx"}[one.name]
+        session = onnxruntime.InferenceSession(file, options, providers=[provider])
+    except (ImportError, RuntimeError) as error:
+        return f"fails here: {one_line(error)}"
+    arrays = {name: tensor.cpu().numpy() for name, tensor in one.inputs.items()}
+    return lambda: session.run(None, arrays)
+
+
+def on_cpu(package: Package) -> Package:
+    """The package with a copy of its networks on the CPU."""
+    return Package(package.config, copy.deepcopy(package.compressor).cpu(), package.frequencies, package.fingerprint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
