@@ -1,8 +1,9 @@
-"""Wall time, on a CPU or of work queued on a GPU."""
+"""Wall time, of a CPU's work or of what is queued on a GPU, and the memory and the speed to hold it against."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -30,3 +31,35 @@ def hardware(device: torch.device) -> str:
     """What was measured on, in words."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return f"{name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+
+
+def matrix_product_ceiling(device: torch.device, dtype: torch.dtype, side: int, rounds: int) -> float:
+    """FLOP per second of the fastest of so many products of two matrices of `side` x `side`."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    torch.mm(a, b)
+    return (
+        2e3 * side**3 / min(medians({"product": lambda: torch.mm(a, b)}, 1, device)["product"] for _ in range(rounds))
+    )
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin anew, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is then that of the process
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most memory that was taken since `forget_peak`: the device's, or the process's on a CPU; None: unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)

@@ -177,7 +177,7 @@ def _generator(config: ModelConfig) -> nn.Module:
         return SelectiveGenerator(*shape, config.channels, norm, semantics=config.semantics)
     fill = Fill(config.channels) if config.nested else None
     if config.light:
-        return LightGenerator(config.light, config.channels + config.noise, fill)
+        return LightGenerator(config.light, config.channels + config.noise, config.channels, fill)
     return Generator(*shape, config.channels + config.noise, norm, fill)
 
 

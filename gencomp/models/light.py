@@ -1,7 +1,8 @@
 """The light encoder and generator: for two CPU cores, with nothing that reads the size of the picture.
 
 Heavy layers stand at strides 16 and 8, the picture enters and leaves by (un)shuffling pixels at stride 4, and the only
-normalisation is per pixel over channels, so tiles agree with the whole. docs/log.md tells what was measured beside it.
+normalisation is per pixel over channels, so tiles agree with the whole. A block transform is their skeleton.
+docs/log.md tells what was measured beside them.
 """
 
 from typing import Annotated
@@ -13,6 +14,7 @@ from torch.nn.functional import gelu
 
 from gencomp.models.blocks import ChannelNorm, Layers
 from gencomp.models.latent import Fill, assembled
+from gencomp.models.transform import Analysis, Synthesis
 
 Width = Annotated[int, msgspec.Meta(ge=4, le=1024)]
 Blocks = Annotated[int, msgspec.Meta(ge=0, le=64)]
@@ -51,12 +53,16 @@ class ResidualBlock(nn.Module):
 
 
 class LightEncoder(nn.Module):
-    """E: (N, 3, H, W) in [-1, 1] -> w (N, channels, H/16, W/16); H and W multiples of 16. The last layer is linear."""
+    """E: (N, 3, H, W) in [-1, 1] -> w (N, channels, H/16, W/16); H and W multiples of 16. The last layer is linear.
+
+    w is the block transform of x, and what the layers add to it.
+    """
 
     def __init__(self, config: LightConfig, channels: int) -> None:
         super().__init__()
         fine, middle, coarse = config.encoder
         blocks = config.encoder_blocks
+        self.analysis = Analysis(channels)
         self.layers = Layers(
             nn.PixelUnshuffle(PATCH),
             nn.Conv2d(3 * PATCH**2, fine, 3, padding=1, padding_mode="reflect"),
@@ -70,22 +76,26 @@ class LightEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        w: Tensor = self.layers(x)
+        w: Tensor = self.layers(x) + self.analysis(x)
         return w
 
 
 class LightGenerator(nn.Module):
-    """G: w_hat (N, channels, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1]; with `fill`, the first
-    channels alone will do; `channels` counts those of noise v too.
+    """G: z (N, inputs, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1].
+
+    Of the inputs, the first `channels` are w_hat, of which with `fill` the first ones alone will do, and the others
+    noise v. The picture is the inverse block transform of w_hat and what the layers add to it; with `channels` = 0 it
+    is the layers' alone.
     """
 
-    def __init__(self, config: LightConfig, channels: int, fill: Fill | None = None) -> None:
+    def __init__(self, config: LightConfig, inputs: int, channels: int = 0, fill: Fill | None = None) -> None:
         super().__init__()
         self.fill = fill
+        self.synthesis = Synthesis(channels) if channels else None
         coarse, middle, fine = config.generator
         blocks = config.generator_blocks
         self.layers = Layers(
-            nn.Conv2d(channels, coarse, 3, padding=1, padding_mode="reflect"),
+            nn.Conv2d(inputs, coarse, 3, padding=1, padding_mode="reflect"),
             *_blocks(coarse, blocks[0]),
             _doubled(coarse, middle),
             *_blocks(middle, blocks[1]),
@@ -97,11 +107,16 @@ class LightGenerator(nn.Module):
         )
 
     def forward(self, w_hat: Tensor, coded: Tensor | None = None, v: Tensor | None = None) -> Tensor:
-        return torch.tanh(self.layers(assembled(w_hat, self.fill, coded, v)))
+        z = assembled(w_hat, self.fill, coded, v)
+        x_hat: Tensor = self.layers(z)
+        if self.synthesis is not None:
+            x_hat = x_hat + self.synthesis(z[:, : len(self.synthesis.weight)])
+        return torch.tanh(x_hat)
 
 
 def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
-    """Weights uniform in +-1/sqrt(fan_in), a residual branch's last ones scaled down, biases zero."""
+    """Weights uniform in +-1/sqrt(fan_in), biases zero; the last ones of a residual branch, and of what is added to a
+    block transform, scaled down."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             bound = (module.weight[0].numel()) ** -0.5
@@ -109,9 +124,14 @@ def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, ResidualBlock):
-            with torch.no_grad():
+        with torch.no_grad():
+            if isinstance(module, ResidualBlock):
                 module.outer.weight.mul_(RESIDUAL_GAIN)
+            elif isinstance(module, LightEncoder):
+                module.layers[-1].weight.mul_(RESIDUAL_GAIN)
+            elif isinstance(module, LightGenerator) and module.synthesis is not None:
+                module.layers[-2].weight.mul_(RESIDUAL_GAIN)
+                module.synthesis.initialise()
 
 
 def _blocks(k: int, count: int) -> list[ResidualBlock]:

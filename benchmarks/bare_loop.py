@@ -1,0 +1,104 @@
+"""A training step with nothing around it: the trainer's networks, losses and optimisers on one batch of noise.
+
+No loader, no random draws, no logging, no Accelerate: what is left is what the device has to do.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.optim import Adam
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gencomp.models.compressor import ModelConfig
+from gencomp.models.discriminator import Discriminator
+from gencomp.models.features import load_vgg19
+from gencomp.models.lpips import load_lpips
+from gencomp.training.losses import Decoded, LossConfig, Perceptual, discriminator_loss, generator_loss
+from gencomp.training.networks import arrange, initial_networks
+from gencomp.training.trainer import TrainingConfig
+from gencomp.weights.cache import weights_path
+
+
+class BareLoop:
+    """Steps of one model on noise of a given size, (N, 3, H, W), as `config` asks for them."""
+
+    def __init__(
+        self, model: ModelConfig, config: TrainingConfig, size: tuple[int, int, int], device: torch.device
+    ) -> None:
+        """`size`: images, height and width. Raises MissingWeightsError when a perceptual term lacks its network."""
+        self.config, self.device = config, device
+        images, height, width = size
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.perceptual = _perceptual(config.losses, device, layout)
+        shape = config.discriminator
+        self.D = Discriminator(3, shape.width, shape.scales)
+        self.compressor = initial_networks(model, self.D, 0, None)
+        arrange(layout, self.compressor, self.D)
+        self.compressor.to(device)
+        self.D.to(device)
+        self.ema = AveragedModel(self.compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.step_G = Adam(self.compressor.parameters(), config.learning_rate, config.betas)
+        self.step_D = Adam(
+            self.D.parameters(), shape.learning_rate or config.learning_rate, shape.betas or config.betas
+        )
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(images, 3, height, width, generator=generator) * 2 - 1
+        self.x = x.to(device, memory_format=layout)
+        coded = torch.arange(images, device=device) % model.channels + 1
+        self.coded = coded if model.nested else None
+
+    def flops(self) -> int:
+        """Floating point operations of the matrix products and convolutions of one step, which it takes.
+
+        To be called before `compile`, since nothing can be counted inside compiled networks.
+        """
+        with FlopCounterMode(display=False) as counter:
+            self.step()
+        return int(counter.get_total_flops())
+
+    def compile(self) -> None:
+        """Compile the networks, as the trainer does."""
+        for network in (self.compressor.E, self.compressor.G, self.D):
+            network.compile()
+
+    def step(self) -> None:
+        """One update of E and G, and of D where it takes part."""
+        config, x = self.config, self.x
+        adversarial = config.losses.adversarial > 0
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            x_hat, _, w = self.compressor(x, coded=self.coded)
+            real = self.D(x) if adversarial else []
+            fake = self.D(x_hat.detach()) if adversarial else []
+            with _frozen(self.D):
+                seen = self.D(x_hat) if adversarial else []
+            loss_G = generator_loss(
+                Decoded(x, x_hat, w), real, seen, config.losses, self.perceptual, self.compressor.q
+            ).total
+            loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else None
+        self.step_G.zero_grad()
+        loss_G.backward()
+        if config.gradient_norm:
+            nn.utils.clip_grad_norm_(self.compressor.parameters(), config.gradient_norm)
+        self.step_G.step()
+        if loss_D is not None:
+            self.step_D.zero_grad()
+            loss_D.backward()
+            self.step_D.step()
+        self.ema.update_parameters(self.compressor)
+
+
+def _perceptual(losses: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
+    vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
+    lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
+    arrange(layout, *(network for network in (vgg, lpips) if network))
+    return Perceptual(vgg, lpips)
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    network.requires_grad_(False)
+    yield
+    network.requires_grad_(True)
