@@ -31,8 +31,6 @@ QUICK_SIZES = SIZES[:2]
 BARRED_SIZE = (768, 512)
 WHOLE = Bar("<=", 1.4)
 """Of whole encoding over a bare pass through E, and of whole decoding over one through G."""
-LATENT_STD = 1.2
-"""Of a random model's latent, whose symbols then cost what a trained one's do."""
 
 SLOW_MS = 5000.0
 """A mode that takes longer is run once."""
@@ -74,12 +72,10 @@ def main() -> int:
 
 
 def random_light() -> Package:
-    """The light model of default shape with random weights, its latent spread as a trained one's."""
+    """The light model of default shape as training begins; its latent is spread over the centers as a trained one's."""
     config = ModelConfig(channels=16, nested=True, light=LightConfig())
     compressor = Compressor(config).eval().requires_grad_(False)
     initialise(compressor, torch.Generator().manual_seed(0))
-    last = [module for module in compressor.E.modules() if isinstance(module, nn.Conv2d)][-1]
-    last.weight *= LATENT_STD / compressor.E(scaled(picture(256, 256), config)).std()
     counts = np.tile(np.array([11, 23, 32, 23, 11]), (config.channels, 1))
     return Package(config, compressor, fit_frequencies(counts), bytes(32))
 

@@ -70,12 +70,14 @@ def small_params() -> dict[str, object]:
         "maximum_missing": 0.5,
     }
     training = gc["training"] | TRAINING
-    model = gc["model"] | {"width": 4, "blocks": 1}
+    model = {"width": 4, "downsamplings": 3, "blocks": 1, "channels": 2, "normalisation": "channel"}
+    selective = model | {"mode": "sc", "classes": 2}
     baseline = training | {"losses": {"adversarial": 0.0, "feature_matching": 0.0}, "steps": 8}
     params["datasets"] = {"photos": photos, "own": own}
     params["variants"] = {
         "gc": {"dataset": "photos", "model": model, "training": training},
         "mse": {"dataset": "own", "model": model, "training": baseline},
+        "sc": {"dataset": "own", "model": selective, "training": baseline},
     }
     params["anchors"] = {name: settings[:2] for name, settings in params["anchors"].items()}
     params["gate"] = {"minimum_psnr": 1.0}

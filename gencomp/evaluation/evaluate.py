@@ -13,6 +13,7 @@ from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import Entropy, describe, packed_bytes
+from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
@@ -65,12 +66,14 @@ def evaluate(
     name: str,
     output: Path,
     preserve: str = "all",
+    max_bpp: float | None = None,
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
-    `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`.
-    Raises PackageError, StreamError, or HeldOutError when there are no pictures, or none with the label maps that
-    selective compression needs, or when the region does not fit one.
+    `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
+    nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
+    StreamError, or HeldOutError when there are no pictures, or none with the label maps that selective compression
+    needs, or when the region or the rate does not fit one.
     """
     package = load_package(package_folder)
     codec = Codec.from_package(package)
@@ -83,8 +86,8 @@ def evaluate(
             update_digest(seen, sample.image)
             given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
             try:
-                results.append(_evaluate_image(codec, sample.image, given, entropy, name, folder))
-            except (RegionError, SelectionError) as error:
+                results.append(_evaluate_image(codec, sample.image, given, entropy, max_bpp, name, folder))
+            except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
@@ -107,13 +110,27 @@ def _given(sample: HeldOutSample, preserve: str) -> Selection:
 
 
 def _evaluate_image(
-    codec: Codec, image: HeldOutImage, given: Selection, entropy: Entropy, name: str, folder: Path
+    codec: Codec,
+    image: HeldOutImage,
+    given: Selection,
+    entropy: Entropy,
+    max_bpp: float | None,
+    name: str,
+    folder: Path,
 ) -> _Evaluated:
     stream = folder / "streams" / f"{image.key}.gnc"
     picture = Image.fromarray(image.pixels)
     labels, edges, instances, preserve = given
     stream.write_bytes(
-        codec.compress(picture, entropy=entropy, labels=labels, edges=edges, instances=instances, preserve=preserve)
+        codec.compress(
+            picture,
+            entropy=entropy,
+            max_bpp=max_bpp if codec.package.config.nested else None,
+            labels=labels,
+            edges=edges,
+            instances=instances,
+            preserve=preserve,
+        )
     )
     data = stream.read_bytes()
     decoded = codec.decompress(data)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator, Set
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,6 +54,8 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """A folder of pictures to evaluate on instead of the split; null for the split."""
     entropy: Literal["raw", "static"]
     """Entropy coding of the models' files."""
+    max_bpp: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Largest rate of a file of a nested model, bits per pixel; none: the codec's default."""
     preserve: str = "all"
     """What models of selective compression preserve: none, all, box:x0,y0,x1,y1, classes: ids, or a mask image."""
 

@@ -126,12 +126,17 @@ def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
     for module in network.modules():
         with torch.no_grad():
             if isinstance(module, ResidualBlock):
-                module.outer.weight.mul_(RESIDUAL_GAIN)
+                _shrink(module.outer)
             elif isinstance(module, LightEncoder):
-                module.layers[-1].weight.mul_(RESIDUAL_GAIN)
+                _shrink(module.layers[-1])
             elif isinstance(module, LightGenerator) and module.synthesis is not None:
-                module.layers[-2].weight.mul_(RESIDUAL_GAIN)
+                _shrink(module.layers[-2])
                 module.synthesis.initialise()
+
+
+def _shrink(convolution: nn.Module) -> None:
+    assert isinstance(convolution, nn.Conv2d)
+    convolution.weight.mul_(RESIDUAL_GAIN)
 
 
 def _blocks(k: int, count: int) -> list[ResidualBlock]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d
+from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 BLOCK = 16
 """Side of a block, pixels: the stride of the light networks."""
@@ -42,26 +42,39 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """w_hat (N, channels, h, w) -> a picture (N, 3, 16 h, 16 w) in blocks; learned from the inverse transform on."""
+    """w_hat (N, channels, h, w) -> a picture (N, 3, 16 h, 16 w); learned from the inverse transform on.
+
+    Each basis function goes on beyond its block to twice its side and fades there, so that neighbours blend and no
+    border of a block is seen. Beyond the picture the outermost symbols are repeated.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, 3, BLOCK, BLOCK))
+        self.weight = nn.Parameter(torch.zeros(channels, 3, 2 * BLOCK, 2 * BLOCK))
 
     def forward(self, w_hat: Tensor) -> Tensor:
-        return conv_transpose2d(w_hat, self.weight, stride=BLOCK)
+        beyond = pad(w_hat, (1, 1, 1, 1), mode="replicate")
+        return conv_transpose2d(beyond, self.weight, stride=BLOCK, padding=BLOCK + BLOCK // 2)
 
     def initialise(self) -> None:
         """Set the weights to the inverse transform."""
         channels = len(self.weight)
-        inverse = basis(channels) * (deviations(channels) / LATENT_STD)
+        inverse = basis(channels, BLOCK // 2) * fade() * (deviations(channels) / LATENT_STD)
         with torch.no_grad():
             self.weight.copy_(torch.tensor(inverse, dtype=torch.float32))
 
 
-def basis(channels: int) -> NDArray[np.float64]:
-    """The first orthonormal basis functions, (channels, 3, 16, 16); channels at most 16."""
-    return np.stack([_function(colour, u, v) for colour, u, v, _ in COEFFICIENTS[:channels]])
+def basis(channels: int, margin: int = 0) -> NDArray[np.float64]:
+    """The first basis functions, orthonormal over a block, (channels, 3, 16, 16), or going on for `margin` more pixels
+    on each side; channels at most 16."""
+    return np.stack([_function(colour, u, v, margin) for colour, u, v, _ in COEFFICIENTS[:channels]])
+
+
+def fade() -> NDArray[np.float64]:
+    """(32, 32), 1 in the middle of a block and falling to 0 at the middles of its neighbours; shifted by blocks, the
+    fades sum to 1."""
+    ramp = np.sin((np.arange(2 * BLOCK) + 0.5) * np.pi / (2 * BLOCK)) ** 2
+    return np.asarray(ramp[:, None] * ramp)
 
 
 def deviations(channels: int) -> NDArray[np.float64]:
@@ -69,12 +82,12 @@ def deviations(channels: int) -> NDArray[np.float64]:
     return np.array([deviation for *_, deviation in COEFFICIENTS[:channels]]).reshape(-1, 1, 1, 1)
 
 
-def _function(colour: str, u: int, v: int) -> NDArray[np.float64]:
+def _function(colour: str, u: int, v: int, margin: int) -> NDArray[np.float64]:
     weights = np.array(COLOURS[colour]) / np.linalg.norm(COLOURS[colour])
-    function: NDArray[np.float64] = weights[:, None, None] * _cosine(u)[:, None] * _cosine(v)
+    function: NDArray[np.float64] = weights[:, None, None] * _cosine(u, margin)[:, None] * _cosine(v, margin)
     return function
 
 
-def _cosine(frequency: int) -> NDArray[np.float64]:
-    wave = np.cos((2 * np.arange(BLOCK) + 1) * frequency * np.pi / (2 * BLOCK))
-    return np.asarray(wave / np.linalg.norm(wave))
+def _cosine(frequency: int, margin: int) -> NDArray[np.float64]:
+    wave = np.cos((2 * np.arange(-margin, BLOCK + margin) + 1) * frequency * np.pi / (2 * BLOCK))
+    return np.asarray(wave / np.linalg.norm(wave[margin : margin + BLOCK]))

@@ -1,0 +1,87 @@
+"""The train stage around the training: where it starts from, and several processes."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gencomp.codec.codec import Codec
+from gencomp.models.package import load_package
+from stages import train
+from stages.entry import StageError
+
+MODEL = {"channels": 4, "nested": True, "light": {"encoder": [8, 8, 8], "generator": [8, 8, 8]}}
+TRAINING = {
+    "steps": 4,
+    "batch": 2,
+    "crop": 64,
+    "log_every": 2,
+    "checkpoint_every": 2,
+    "picture_every": 4,
+    "adversarial_from": 2,
+    "discriminator": {"width": 4, "scales": 2},
+}
+
+
+@pytest.fixture
+def project(photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with shards, params, and an MLflow store of its own."""
+    shutil.copytree(photo_shards, tmp_path / "data/shards/photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    write(base={"dataset": "photos", "model": MODEL, "training": TRAINING, "half_precision": True})
+    return tmp_path
+
+
+def write(**variants: object) -> None:
+    datasets = {"photos": {"source": {"kind": "folder"}}}
+    params = {"seed": 1, "threads": 1, "datasets": datasets, "variants": variants}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_variant_starts_from_the_package_that_init_names(capfd: pytest.CaptureFixture[str]) -> None:
+    train.main("base")
+    base = load_package(Path("models/base"))
+    write(tuned={"dataset": "photos", "init": "models/base", "training": TRAINING | {"learning_rate": 1e-12}})
+    train.main("tuned")
+    tuned = load_package(Path("models/tuned"))
+    assert tuned.config == base.config
+    pairs = zip(base.compressor.state_dict().values(), tuned.compressor.state_dict().values(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+    assert Codec.from_reference("models/tuned").package.fingerprint != base.fingerprint
+    assert not list(Path(".scratch/train").glob("*/resume.pt"))
+
+
+@pytest.mark.usefixtures("project")
+def test_an_init_that_is_not_there_or_of_another_shape_is_one_line() -> None:
+    write(tuned={"dataset": "photos", "init": "models/nothing", "training": TRAINING})
+    with pytest.raises(StageError, match="models/nothing is not a model package"):
+        train.main("tuned")
+    train_base = {"dataset": "photos", "model": MODEL, "training": TRAINING | {"steps": 2}}
+    write(base=train_base)
+    train.main("base")
+    write(tuned={"dataset": "photos", "init": "models/base", "model": {"width": 4}, "training": TRAINING})
+    with pytest.raises(StageError, match="`model` is not the config of models/base"):
+        train.main("tuned")
+
+
+def test_processes_of_torchrun_share_the_batch_and_the_first_one_writes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    train.main("base")
+    with Path("history/base.csv").open() as file:
+        alone = [float(row["loss"]) for row in csv.DictReader(file)]
+    shutil.rmtree("models")
+    monkeypatch.setenv("GENCOMP_PROCESSES", "2")
+    train.main("base")
+    with Path("history/base.csv").open() as file:
+        together = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert together == pytest.approx(alone, rel=1e-3)
+    assert json.loads(Path("models/base/config.json").read_text())["channels"] == 4
+    assert len(list(Path("history/base-pictures").iterdir())) == 1
