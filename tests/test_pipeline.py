@@ -80,6 +80,7 @@ def small_params() -> dict[str, object]:
         "sc": {"dataset": "own", "model": selective, "training": baseline},
     }
     params["anchors"] = {name: settings[:2] for name, settings in params["anchors"].items()}
+    params["evaluation"]["preserve"] = "classes:1"
     params["gate"] = {"minimum_psnr": 1.0}
     params["threads"] = 1
     return params

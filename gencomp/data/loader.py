@@ -30,6 +30,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 SHUFFLE_BUFFER = 2000
 """Encoded samples that the shuffle of an epoch holds at a time."""
 IMAGE_SUFFIXES = ("png", "jpg")
+UNLABELLED = 255
+"""Id in a label map of what has no class."""
 
 
 class Sample(NamedTuple):
@@ -51,9 +53,9 @@ class Batch(NamedTuple):
     images: Tensor
     """(N, 3, h, w) float32 in [-1, 1]."""
     labels: Tensor | None
-    """(N, h, w) int64."""
+    """(N, h, w) int64, UNLABELLED where there is no class; None when no image of the batch has a label map."""
     edges: Tensor | None
-    """(N, 1, h, w) float32, 0 or 1."""
+    """(N, 1, h, w) float32, 0 or 1; None with `labels`."""
 
 
 class Loader(NamedTuple):
@@ -212,13 +214,16 @@ def _transform(crop: int, window: int, jitter: float) -> A.Compose:
 
 
 def _collate(samples: list[Sample]) -> Batch:
-    labels = [sample.labels for sample in samples if sample.labels is not None]
-    edges = [sample.edges for sample in samples if sample.edges is not None]
+    """A batch; beside images with label maps, one without counts as unlabelled."""
+    labelled = any(sample.labels is not None for sample in samples)
+    height, width = samples[0].image.shape[:2]
+    labels = [np.full((height, width), UNLABELLED) if s.labels is None else s.labels for s in samples]
+    edges = [np.zeros((height, width), np.uint8) if s.edges is None else s.edges for s in samples]
     return Batch(
         [sample.key for sample in samples],
         images_to_tensor([sample.image for sample in samples]),
-        torch.from_numpy(np.stack(labels)) if len(labels) == len(samples) else None,
-        torch.from_numpy(np.stack(edges)).unsqueeze(1).float() if len(edges) == len(samples) else None,
+        torch.from_numpy(np.stack(labels)).long() if labelled else None,
+        torch.from_numpy(np.stack(edges)).unsqueeze(1).float() if labelled else None,
     )
 
 

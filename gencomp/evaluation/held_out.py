@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.pixels import canonical
+from gencomp.codec.selection import UNLABELLED
 
 SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 LABELS, EDGES = "labels.png", "edges.png"
@@ -80,11 +81,18 @@ def held_out_images(shards: Path, split: str) -> Iterator[HeldOutImage]:
 
 
 def held_out_samples(shards: Path, split: str) -> Iterator[HeldOutSample]:
-    """The samples of one split of a shard folder, one at a time, in the manifest's order. Raises HeldOutError."""
-    for shard in _shard_names(shards, split):
+    """The samples of one split of a shard folder, one at a time, in the manifest's order. Raises HeldOutError.
+
+    In a dataset with label maps, a picture without one is unlabelled everywhere, as in training.
+    """
+    names = _shard_names(shards, split)
+    labelled = bool(json.loads((shards / "manifest.json").read_text()).get("classes"))
+    for shard in names:
         for stored in _stored(shards / shard, SUFFIXES | {LABELS, EDGES}):
             labels, edges = (_ids(stored, suffix) for suffix in (LABELS, EDGES))
             for image in _pictures(stored):
+                if labels is None and labelled:
+                    labels = np.full(image.pixels.shape[:2], UNLABELLED, np.uint8)
                 yield HeldOutSample(image, labels, None if edges is None else edges > 0)
 
 

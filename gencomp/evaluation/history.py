@@ -34,8 +34,12 @@ def read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
 def training_charts(
     histories: Mapping[str, Mapping[str, list[tuple[float, float]]]], colours: Mapping[str, str]
 ) -> list[Chart]:
-    """One chart per column of the histories (variant -> column -> points), with a curve for each variant having it."""
-    columns = dict.fromkeys(column for history in histories.values() for column in history)
+    """One chart per column of the histories (variant -> column -> points), with a curve for each variant having it.
+
+    Columns that are zero throughout, such as terms that are off, have none.
+    """
+    used = (c for history in histories.values() for c, points in history.items() if any(value for _, value in points))
+    columns = dict.fromkeys(used)
     return [training_chart(column, _lines(column, histories, colours)) for column in columns]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gencomp.data.loader import Sample, images_to_tensor, stored_samples
+from gencomp.data.loader import UNLABELLED, Sample, images_to_tensor, stored_samples
 from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.entropy import count_symbols
 from gencomp.models.semantics import one_hot
@@ -41,6 +41,6 @@ def _padded(side: int, config: ModelConfig) -> int:
 
 
 def _semantics(sample: Sample, classes: int) -> Tensor:
-    assert sample.labels is not None
+    labels = np.full(sample.image.shape[:2], UNLABELLED) if sample.labels is None else sample.labels
     edges = None if sample.edges is None else torch.from_numpy(sample.edges)[None, None].float()
-    return one_hot(torch.from_numpy(sample.labels)[None], edges, classes)
+    return one_hot(torch.from_numpy(labels)[None], edges, classes)

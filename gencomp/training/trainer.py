@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gencomp.data.loader import Batch, Loader, derived_seed, label_classes
+from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.features import load_vgg19
@@ -191,7 +191,8 @@ class Run:
         self.scratch, self.observer = scratch, observer
         self.classes = _classes(model, config, shards)
         _check_crops(model, config)
-        self.accelerator = Accelerator(mixed_precision=config.precision)
+        # Without being told so, Accelerate takes processes on a CPU for one each.
+        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.perceptual = _perceptual(config.losses, self.accelerator.device, self.layout)
         self.networks = self._networks(initial)
@@ -323,8 +324,9 @@ class Run:
         """s of a batch where a network sees it, on the device."""
         if not self.classes:
             return None
-        assert batch.labels is not None
-        return one_hot(batch.labels, batch.edges, self.classes).to(self.accelerator.device, memory_format=self.layout)
+        labels = batch.labels if batch.labels is not None else torch.full_like(batch.images[:, 0], UNLABELLED).long()
+        s = one_hot(labels, batch.edges, self.classes)
+        return s.to(self.accelerator.device, memory_format=self.layout)
 
     def _mask(self, batch: Batch, step: int) -> Tensor:
         first = self.accelerator.process_index * len(batch.keys)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from accelerate import PartialState
 
 from gencomp.models.compressor import ModelConfig
 from gencomp.training.trainer import Observer, TrainingConfig, train
@@ -35,4 +36,5 @@ if __name__ == "__main__":
     trained = train(model, config, shards, 1, scratch, observer)
     if os.environ.get("RANK", "0") == "0":
         weights = {name: tensor.double().sum().item() for name, tensor in trained.compressor.state_dict().items()}
-        output.write_text(json.dumps({"history": trained.history, "weights": weights}))
+        ranks = PartialState().num_processes
+        output.write_text(json.dumps({"ranks": ranks, "history": trained.history, "weights": weights}))

@@ -22,6 +22,7 @@ def test_two_gloo_processes_give_the_loss_trace_of_one_with_the_whole_batch(phot
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads(output.read_text()))
     one, two = found
+    assert (one["ranks"], two["ranks"]) == (1, 2)
     assert [row["step"] for row in two["history"]] == [1, 2, 3, 4, 5, 6]
     for alone, together in zip(one["history"], two["history"], strict=True):
         assert together == pytest.approx(alone, rel=TOLERANCE, abs=1e-5)
