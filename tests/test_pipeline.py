@@ -38,6 +38,10 @@ LIMIT = 300
 """Seconds that one command may take."""
 
 
+CHAMPIONS = {f"gencomp-{variant}": [("1", ["champion"])] for variant in ("gc", "mse", "sc")}
+"""What one run registers."""
+
+
 def checkout(folder: Path, photos: Path) -> Path:
     """A copy of the working tree in a git repository of its own, with small params, the photos as a folder source."""
     listed = subprocess.run(
@@ -152,7 +156,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 
 
 def test_one_run_ends_in_a_champion_of_each_variant_a_report_and_metrics(first: Path) -> None:
-    assert registered(first) == {"gencomp-gc": [("1", ["champion"])], "gencomp-mse": [("1", ["champion"])]}
+    assert registered(first) == CHAMPIONS
     assert (first / "report/index.html").stat().st_size > 10_000
     shown = run(first, "dvc", "metrics", "show")
     assert "metrics/gc.json" in shown and "psnr" in shown
@@ -176,7 +180,7 @@ def test_a_second_run_trains_nothing_and_registers_nothing(first: Path) -> None:
     for stage in STAGES:
         assert f"Running stage '{stage}" not in text
     assert "Running stage 'register'" in text
-    assert registered(first) == {"gencomp-gc": [("1", ["champion"])], "gencomp-mse": [("1", ["champion"])]}
+    assert registered(first) == CHAMPIONS
     assert hashes(first) == before
 
 
@@ -198,7 +202,7 @@ def test_a_changed_seed_retrains_and_a_changed_gate_does_not(first: Path) -> Non
             (first / "params.yaml").write_text(original)
 
     assert {"train@gc", "train@mse"} <= would_run({"seed": 2})
-    assert would_run({"gate": {"minimum_psnr": 2.0}}) - {"register"} == {"gate@gc", "gate@mse"}
+    assert would_run({"gate": {"minimum_psnr": 2.0}}) - {"register"} == {"gate@gc", "gate@mse", "gate@sc"}
 
 
 def test_the_outputs_of_a_pulled_cache_end_in_a_champion_with_nothing_trained(
@@ -212,7 +216,7 @@ def test_the_outputs_of_a_pulled_cache_end_in_a_champion_with_nothing_trained(
     run(clone, "dvc", "pull")
     text = run(clone, "dvc", "repro")
     assert [line for line in text.splitlines() if line.startswith("Running stage")] == ["Running stage 'register':"]
-    assert registered(clone) == {"gencomp-gc": [("1", ["champion"])], "gencomp-mse": [("1", ["champion"])]}
+    assert registered(clone) == CHAMPIONS
     assert hashes(clone) == hashes(first)
 
 

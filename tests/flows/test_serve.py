@@ -47,14 +47,14 @@ def test_an_overlapping_run_is_refused_and_a_stopped_server_leaves_nothing_behin
     assert wait_for(lambda: state(server, second) == "CANCELLED", 60), state(server, second)
     assert state(server, first) == "RUNNING"
     serve.send_signal(signal.SIGTERM)
-    output, _ = serve.communicate(timeout=60)
+    output, _ = serve.communicate(timeout=120)
     assert wait_for(lambda: not served.members(), 20), (served.commands(), output)
     assert "Traceback" not in output, output
 
 
 def test_a_wrong_cron_expression_is_refused_before_anything_starts(family: Family, checkout: Path) -> None:
     serve = family.start(*SERVE, "--cron", "every night")
-    output, _ = serve.communicate(timeout=60)
+    output, _ = serve.communicate(timeout=120)
     assert serve.returncode == 2
     assert "Invalid value for --cron: 'every night' is not a cron expression" in output
     assert not (checkout / ".prefect" / "prefect.db").exists()
