@@ -99,7 +99,7 @@ def main() -> None:
     "[default: all]",
 )
 @click.option("--instances", metavar="MAP", type=FilePath, help="Selective: IN's instance ids, a one-channel picture.")
-@click.option("--entropy", type=click.Choice(ENTROPIES), default="static", show_default=True, help="Entropy coder.")
+@click.option("--entropy", type=click.Choice(ENTROPIES), default="context", show_default=True, help="Entropy coder.")
 @force_option
 def compress(
     source: Path,

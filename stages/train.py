@@ -19,11 +19,12 @@ from torch import Tensor
 
 from gencomp.models.compressor import ModelConfig
 from gencomp.models.content import content_hash
-from gencomp.models.entropy import fit_frequencies
+from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
+from gencomp.training.histogram import draw_usage
 from gencomp.training.tables import count_centers
 from gencomp.training.terminal import progress_line
 from gencomp.training.trainer import DivergedError, Observer, Progress, Trained, TrainingConfig, train
@@ -134,6 +135,10 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         def progress(report: Progress) -> None:
             line(report)
             logger.metrics(report.step, report.losses)
+            if report.step % config.training.picture_every == 0:
+                path = pictures / f"centers-{report.step:07d}.png"
+                Image.fromarray(draw_usage(report.usage)).save(path)
+                logger.picture(report.step, "centers", path)
 
         def warn(step: int, message: str) -> None:
             print(f"{variant}: warning at step {step}: {message}", file=sys.stderr)
@@ -142,12 +147,11 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         finished = folder / "finished"
         counts = count_centers(result.compressor, shards, TABLE_IMAGES)
         shutil.rmtree(finished, ignore_errors=True)
-        save_package(
-            finished / "package", start.model, result.compressor, fit_frequencies(counts), half=config.half_precision
-        )
+        tables = fit_frequencies(counts.sum(1)), fit_contexts(counts)
+        save_package(finished / "package", start.model, result.compressor, *tables, half=config.half_precision)
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
-    _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts))
+    _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))
     _publish(finished / "package", Path("models") / variant)
     _publish(pictures, Path("history") / f"{variant}-pictures")
     _publish(finished / "history.csv", Path("history") / f"{variant}.csv")

@@ -354,7 +354,8 @@ def test_pulling_refuses_what_it_cannot_do(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["compress"], ["decompress"], ["info"], ["models"], ["models", "list"], ["models", "pull"]]
+    "command",
+    [[], ["compress"], ["decompress"], ["info"], ["export"], ["models"], ["models", "list"], ["models", "pull"]],
 )
 def test_every_command_shows_an_example(run: Run, command: list[str]) -> None:
     shown = run(*command, "--help")

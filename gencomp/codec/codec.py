@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from gencomp.codec.coder import Symbols, decode, encode, least_payloads
+from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode, least_payloads
 from gencomp.codec.container import (
     FINGERPRINT_BYTES,
     HEADER_BYTES,
@@ -24,8 +24,8 @@ from gencomp.codec.container import (
 )
 from gencomp.codec.pixels import canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
-from gencomp.codec.selection import UNLABELLED, BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
-from gencomp.codec.side import Bits, Side, pack_side, unpack_mask, unpack_side
+from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
+from gencomp.codec.side import Bits, Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
 from gencomp.models.semantics import one_hot
@@ -85,7 +85,7 @@ class Codec:
         self,
         image: Image.Image,
         *,
-        entropy: Entropy = "static",
+        entropy: Entropy = "context",
         channels: int | None = None,
         max_bpp: float | None = None,
         max_bytes: int | None = None,
@@ -101,14 +101,16 @@ class Codec:
         rate is asked for, the limit is DEFAULT_MAX_BPP, and pictures too small for it get one channel. Other models
         code all channels, whatever is asked for, and a limit is a check.
 
-        SC models need `labels`, ids (H, W) of the upright picture, 255 where unlabelled; `edges` (H, W) of instances
+        SC models need `labels`, ids (H, W) of the upright picture, 255 where unlabelled (65535 for models of more than
+        255 classes); `edges` (H, W) of instances
         are by default the borders of `labels` and of `instances` (H, W), where given. `preserve` is a region such as
         "all", the default, "none", "box:0,0,64,64", "classes:3,8" or "instances:2", or a mask (H, W). A latent position
         is coded where any of its pixels is preserved. Other models take none of the four.
 
         Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
         kept, SelectionError and RegionError. The stream is never larger than `bound_bytes` of its latent and its side
-        information: where `static` does not save, it is `raw`.
+        information: where `context` or `static` does not save, it is `raw`; a model without tables by context codes
+        `static`.
         """
         limit = asked_limit(channels, max_bpp, max_bytes)
         self._check_channels(channels)
@@ -176,7 +178,7 @@ class Codec:
         """
         pixels = rgb.width * rgb.height
         aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
-        least = least_payloads(symbols, self.package.frequencies)
+        least = least_payloads(symbols, self.package.frequencies, self.package.contexts, entropy)
         for count in reversed(self._codable):
             if aim.allows(HEADER_BYTES + least[count - 1], pixels):
                 stream = self._stream(rgb, symbols[:count], entropy)
@@ -189,8 +191,8 @@ class Codec:
 
     def _stream(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy, side: Side | None = None) -> bytes:
         """The stream of the symbols (C, h, w) that are to be coded."""
-        chosen = symbols if side is None else symbols[:, None, self._positions(side.mask, rgb.size)]
-        coded = encode(chosen, self.package.frequencies[: len(symbols)], entropy)
+        positions = None if side is None else self._positions(side.mask, rgb.size)
+        coded = encode(symbols, *self._tables(len(symbols)), entropy, positions)
         mode = self.package.config.mode
         header = Header(rgb.width, rgb.height, len(symbols), coded.entropy, self._fingerprint, mode)
         return pack(header, coded.payload if side is None else join_payload(Parts(pack_side(side), coded.payload)))
@@ -249,16 +251,16 @@ class Codec:
         header, config = stream.header, self.package.config
         size = (header.width, header.height)
         shape = (header.channels, *self._latent_size(size))
-        frequencies = self.package.frequencies[: header.channels]
-        parts = stream.parts
-        if header.mode == "gc":
-            return decode(parts.symbols, header.entropy, shape, frequencies)
-        mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
-        positions = self._positions(mask, size)
-        symbols = np.full(shape, config.levels // 2, np.uint8)
-        count = int(positions.sum())
-        symbols[:, positions] = decode(parts.symbols, header.entropy, (header.channels, 1, count), frequencies)[:, 0]
-        return symbols
+        parts, positions = stream.parts, None
+        if header.mode == "sc":
+            mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
+            positions = self._positions(mask, size)
+        return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions)
+
+    def _tables(self, channels: int) -> tuple[Frequencies, Contexts | None]:
+        """Of the first channels."""
+        contexts = self.package.contexts
+        return self.package.frequencies[:channels], None if contexts is None else contexts[:channels]
 
     def _check_model(self, stream: Stream) -> None:
         """Raise StreamError where another model made the stream, or none that is like this one."""
@@ -274,8 +276,8 @@ class Codec:
 
     def _unpack_side(self, stream: Stream) -> Side:
         header, config = stream.header, self.package.config
-        side = unpack_side(stream.parts.side, header.height, header.width, config.latent_stride)
-        if ((side.labels >= config.classes) & (side.labels != UNLABELLED)).any():
+        side = unpack_side(stream.parts.side, header.height, header.width, config.latent_stride, config.classes)
+        if ((side.labels >= config.classes) & (side.labels != unlabelled(config.classes))).any():
             raise StreamError(f"damaged stream: its label map has more classes than the model's {config.classes}")
         return side
 

@@ -1,5 +1,15 @@
-"""Symbols to payload and back, bit-exactly on every machine: integer arithmetic only, no network."""
+"""Symbols to payload and back, bit-exactly on every machine: integer arithmetic only, no network.
 
+| coder | symbols are coded | in the order of |
+|---|---|---|
+| raw | base L, each in log2(L) bits | channels, rows, columns |
+| static | by their channel's frequencies | channels, rows, columns |
+| context | by their channel's frequencies beside their left and upper neighbours | channels, antidiagonals, rows |
+
+On an antidiagonal no symbol has another one as its neighbour, so a decoder takes it in one step.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import constriction
@@ -8,12 +18,17 @@ import numpy.typing as npt
 
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
 from gencomp.codec.radix import pack_symbols, unpack_symbols
-from gencomp.codec.tables import static_models
+from gencomp.codec.tables import CONTEXT_MODEL, context_rows, static_models
+from gencomp.models.entropy import contexts_of
 
 Symbols = npt.NDArray[np.uint8]
 """Indices of centers, (C, h, w), each below L."""
 Frequencies = npt.NDArray[np.int64]
 """Integer frequencies of the centers, (C, L), rows summing to 2**24."""
+Contexts = npt.NDArray[np.int64]
+"""The same by context, (C, L**2, L), as `contexts_of` numbers them."""
+Positions = npt.NDArray[np.bool_]
+"""(h, w), where symbols are coded."""
 
 _WORD = 4
 """Bytes per word of the range coder."""
@@ -30,17 +45,42 @@ class Coded(NamedTuple):
     payload: bytes
 
 
-def encode(symbols: Symbols, frequencies: Frequencies, entropy: Entropy) -> Coded:
-    """Code symbols (C, h, w); `static` falls back to `raw` where that is no larger, so the bound always holds."""
-    raw = pack_symbols(symbols.reshape(-1), frequencies.shape[1]).rstrip(b"\0")
-    if entropy == "static":
-        static = _encode_static(symbols, frequencies)
-        if len(static) < len(raw):
-            return Coded("static", static)
-    return Coded("raw", raw)
+class Message(NamedTuple):
+    """What the range coder gets of one channel."""
+
+    symbols: npt.NDArray[np.int32]
+    """(n,), in their order."""
+    model: constriction.stream.model.Categorical
+    """Of all symbols, or the family of theirs."""
+    rows: npt.NDArray[np.float32] | None
+    """(n, L), each symbol's member of the family."""
 
 
-def least_payloads(symbols: Symbols, frequencies: Frequencies) -> list[int]:
+def encode(
+    symbols: Symbols,
+    frequencies: Frequencies,
+    contexts: Contexts | None,
+    entropy: Entropy,
+    positions: Positions | None = None,
+) -> Coded:
+    """Code symbols (C, h, w), all of them or those at `positions`.
+
+    `context` falls back to `static` where there are no tables by context, and both to `raw` where that is no larger, so
+    the bound always holds.
+    """
+    coded = _everywhere(symbols.shape[1:]) if positions is None else positions
+    raw = pack_symbols(symbols[:, coded].reshape(-1), frequencies.shape[1]).rstrip(b"\0")
+    if entropy == "raw":
+        return Coded("raw", raw)
+    chosen: Entropy = "static" if contexts is None else entropy
+    messages = _messages(symbols, frequencies, contexts if chosen == "context" else None, coded)
+    payload = _encode_range(messages)
+    return Coded(chosen, payload) if len(payload) < len(raw) else Coded("raw", raw)
+
+
+def least_payloads(
+    symbols: Symbols, frequencies: Frequencies, contexts: Contexts | None, entropy: Entropy
+) -> list[int]:
     """For the first 1, 2, ..., C channels of symbols (C, h, w), a size in bytes that no payload of them stays below.
 
     Close to the size that `encode` arrives at, from one pass over all channels. It is no estimate: all zeros cost next
@@ -49,47 +89,99 @@ def least_payloads(symbols: Symbols, frequencies: Frequencies) -> list[int]:
     raw = pack_symbols(symbols.reshape(-1), frequencies.shape[1])
     encoder = constriction.stream.queue.RangeEncoder()
     least = []
-    for count, (channel, model) in enumerate(zip(symbols, static_models(frequencies), strict=True), 1):
-        encoder.encode(channel.reshape(-1).astype(np.int32), model)
+    everywhere = _everywhere(symbols.shape[1:])
+    messages = _messages(symbols, frequencies, contexts if entropy == "context" else None, everywhere)
+    for count, message in enumerate(messages, 1):
+        _put(encoder, message)
         sealed = encoder.get_compressed().astype(">u4").tobytes()[:-_TAIL]
-        static = min(len(sealed.rstrip(b"\0")), len(sealed.rstrip(b"\xff")))  # cut there, or carried over into there
-        shared = max(0, packed_bytes(count * channel.size, frequencies.shape[1]) - _CARRIED)
-        least.append(min(static, len(raw[:shared].rstrip(b"\0"))))
+        ranged = min(len(sealed.rstrip(b"\0")), len(sealed.rstrip(b"\xff")))  # cut there, or carried over into there
+        shared = max(0, packed_bytes(count * message.symbols.size, frequencies.shape[1]) - _CARRIED)
+        least.append(min(ranged, len(raw[:shared].rstrip(b"\0"))))
     return least
 
 
-def decode(payload: bytes, entropy: Entropy, shape: tuple[int, int, int], frequencies: Frequencies) -> Symbols:
-    """The symbols (C, h, w) of `shape`. Raises StreamError for a payload that no encoder can have written.
+def decode(
+    payload: bytes,
+    entropy: Entropy,
+    shape: tuple[int, int, int],
+    frequencies: Frequencies,
+    contexts: Contexts | None = None,
+    positions: Positions | None = None,
+) -> Symbols:
+    """The symbols (C, h, w) of `shape`, L // 2 outside `positions`. Raises StreamError for a payload that no encoder
+    can have written.
 
     Damage that the checksum did not catch gives other symbols or a StreamError, nothing else.
     """
-    channels, h, w = shape
-    count, levels = channels * h * w, frequencies.shape[1]
+    coded = _everywhere(shape[1:]) if positions is None else positions
+    levels = frequencies.shape[1]
+    count = shape[0] * int(coded.sum())
     room = packed_bytes(count, levels)
     if len(payload) > room:
         raise StreamError(f"damaged stream: a payload of {len(payload)} bytes where at most {room} can be")
-    if entropy == "static":
-        return _decode_static(payload, shape, frequencies)
-    return unpack_symbols(payload.ljust(room, b"\0"), count, levels).reshape(shape)
+    symbols = np.full(shape, levels // 2, np.uint8)
+    if entropy == "raw":
+        symbols[:, coded] = unpack_symbols(payload.ljust(room, b"\0"), count, levels).reshape(shape[0], -1)
+    elif entropy == "static":
+        symbols[:, coded] = _decode_static(payload, shape[0], count // shape[0], frequencies)
+    elif contexts is None:
+        raise StreamError("this stream is coded by context, and its model has no tables for that")
+    else:
+        _decode_context(payload, symbols, coded, contexts)
+    return symbols
 
 
-def _encode_static(symbols: Symbols, frequencies: Frequencies) -> bytes:
+def _everywhere(shape: Sequence[int]) -> Positions:
+    return np.ones(tuple(shape), np.bool_)
+
+
+def _messages(
+    symbols: Symbols, frequencies: Frequencies, contexts: Contexts | None, positions: Positions
+) -> list[Message]:
+    """One per channel, coded by context where there are tables for it."""
+    if contexts is None:
+        models = static_models(frequencies)
+        return [Message(s[positions].astype(np.int32), m, None) for s, m in zip(symbols, models, strict=True)]
+    levels = frequencies.shape[1]
+    found = contexts_of(np.where(positions, symbols, levels // 2), levels)
+    i, j, _ = _antidiagonals(positions)
+    return [
+        Message(channel[i, j].astype(np.int32), CONTEXT_MODEL, rows[context[i, j]])
+        for channel, context, rows in zip(symbols, found, context_rows(contexts), strict=True)
+    ]
+
+
+def _antidiagonals(positions: Positions) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the positions, from the upper left corner on, and where a new antidiagonal begins."""
+    rows, columns = np.nonzero(positions)
+    order = np.argsort(rows + columns, kind="stable")
+    rows, columns = rows[order], columns[order]
+    return rows, columns, np.flatnonzero(np.diff(rows + columns)) + 1
+
+
+def _put(encoder: constriction.stream.queue.RangeEncoder, message: Message) -> None:
+    if message.rows is None:
+        encoder.encode(message.symbols, message.model)
+    elif message.symbols.size:
+        encoder.encode(message.symbols, message.model, message.rows)
+
+
+def _encode_range(messages: list[Message]) -> bytes:
     encoder = constriction.stream.queue.RangeEncoder()
-    for channel, model in zip(symbols, static_models(frequencies), strict=True):
-        encoder.encode(channel.reshape(-1).astype(np.int32), model)
-    words = encoder.get_compressed()
-    return _shortened(words.astype(">u4").tobytes(), symbols, frequencies)
+    for message in messages:
+        _put(encoder, message)
+    return _shortened(encoder.get_compressed().astype(">u4").tobytes(), messages)
 
 
-def _shortened(payload: bytes, symbols: Symbols, frequencies: Frequencies) -> bytes:
-    """The shortest payload that decodes to `symbols`.
+def _shortened(payload: bytes, messages: list[Message]) -> bytes:
+    """The shortest payload that decodes to the symbols.
 
     The coder seals with whole words, but any number in its final interval will do: try the ones with fewest bytes,
     which are a prefix of `payload`, or one above it.
     """
     for size in range(max(0, len(payload) - _TAIL), len(payload)):
         for candidate in _neighbours(payload[:size]):
-            if _decodes_to(symbols, candidate, frequencies):
+            if _decodes_to(messages, candidate):
                 return candidate.rstrip(b"\0")
     return payload.rstrip(b"\0")
 
@@ -100,20 +192,48 @@ def _neighbours(prefix: bytes) -> list[bytes]:
     return [prefix] if above >> 8 * len(prefix) else [prefix, above.to_bytes(len(prefix))]
 
 
-def _decodes_to(symbols: Symbols, payload: bytes, frequencies: Frequencies) -> bool:
+def _decodes_to(messages: list[Message], payload: bytes) -> bool:
+    """Up to the first symbol that differs, a decoder has the contexts of the right ones; so these will do."""
+    decoder = _decoder(payload)
     try:
-        return np.array_equal(_decode_static(payload, symbols.shape, frequencies), symbols)
-    except StreamError:
+        for message in messages:
+            rows = message.symbols.size if message.rows is None else message.rows
+            if message.symbols.size and not np.array_equal(decoder.decode(message.model, rows), message.symbols):
+                return False
+    except AssertionError:
         return False
+    return True
 
 
-def _decode_static(payload: bytes, shape: tuple[int, ...], frequencies: Frequencies) -> Symbols:
+def _decoder(payload: bytes) -> constriction.stream.queue.RangeDecoder:
     padded = payload + bytes(-len(payload) % _WORD)
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-    symbols = np.empty((shape[0], int(np.prod(shape[1:]))), np.uint8)
+    return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+
+def _decode_static(payload: bytes, channels: int, count: int, frequencies: Frequencies) -> Symbols:
+    decoder = _decoder(payload)
+    symbols = np.empty((channels, count), np.uint8)
     try:
         for row, model in zip(symbols, static_models(frequencies), strict=True):
             row[:] = decoder.decode(model, row.size)
     except AssertionError:  # how constriction reports a number outside its final interval
         raise StreamError("damaged stream: its payload stands for no symbols") from None
-    return symbols.reshape(shape)
+    return symbols
+
+
+def _decode_context(payload: bytes, symbols: Symbols, positions: Positions, contexts: Contexts) -> None:
+    """Fill in the symbols (C, h, w) at `positions`; those elsewhere are L // 2."""
+    decoder = _decoder(payload)
+    levels = contexts.shape[2]
+    rows, columns, borders = _antidiagonals(positions)
+    waves = [wave for wave in zip(np.split(rows, borders), np.split(columns, borders), strict=True) if wave[0].size]
+    h, w = positions.shape
+    try:
+        for channel, members in zip(symbols, context_rows(contexts), strict=True):
+            framed = np.full((h + 1, w + 1), levels // 2, np.intp)
+            for i, j in waves:
+                context = framed[i + 1, j] * levels + framed[i, j + 1]
+                framed[i + 1, j + 1] = decoder.decode(CONTEXT_MODEL, members[context])
+            channel[:] = framed[1:, 1:]
+    except AssertionError:
+        raise StreamError("damaged stream: its payload stands for no symbols") from None

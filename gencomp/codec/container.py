@@ -4,7 +4,7 @@ All numbers are big-endian; format version 0:
 
     bytes  content
     0-1    magic, 0x9e 0x47
-    2      bits 7-6 version, bits 5-4 entropy (0 raw, 1 static, 2 and 3 reserved), bits 3-0 channels - 1
+    2      bits 7-6 version, bits 5-4 entropy (0 raw, 1 static, 2 context, 3 reserved), bits 3-0 channels - 1
     3-6    head of the model's fingerprint
     7-10   size word: bit 31 mode (0 GC, 1 SC), bit 30 large, bits 29-15 low 15 bits of width - 1,
            bits 14-0 low 15 bits of height - 1
@@ -23,12 +23,12 @@ from decimal import Decimal, localcontext
 from functools import cache
 from typing import Literal, NamedTuple
 
-Entropy = Literal["raw", "static"]
+Entropy = Literal["raw", "static", "context"]
 Mode = Literal["gc", "sc"]
 
 MAGIC = b"\x9eG"
 VERSION = 0
-ENTROPIES: tuple[Entropy, ...] = ("raw", "static")
+ENTROPIES: tuple[Entropy, ...] = ("raw", "static", "context")
 """Entropy coders in the order of their codes in the header."""
 MODES: tuple[Mode, ...] = ("gc", "sc")
 """Global and selective compression, in the order of their codes in the header."""

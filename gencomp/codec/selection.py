@@ -7,10 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gencomp.codec.regions import Ids, Mask, Region, Whole, parse_region
-from gencomp.codec.side import Bits, Labels, Side, borders
-
-UNLABELLED = 255
-"""The id of pixels that belong to no class."""
+from gencomp.codec.side import Bits, Labels, Side, borders, label_type, unlabelled
 
 IdMap = Image.Image | Ids
 """(H, W), ids of classes or of instances; of a palette picture its indices."""
@@ -64,12 +61,13 @@ def latent_mask(mask: Mask, stride: int) -> Bits:
 
 def _label_ids(labels: IdMap, size: tuple[int, int], classes: int) -> Labels:
     ids = _ids(labels, size, "the label map")
-    known = (ids >= 0) & (ids < classes) | (ids == UNLABELLED)
+    none = unlabelled(classes)
+    known = (ids >= 0) & (ids < classes) | (ids == none)
     if not known.all():
         raise SelectionError(
-            f"the label map has id {ids[~known][0]}, and this model knows 0 to {classes - 1}, and {UNLABELLED} for none"
+            f"the label map has id {ids[~known][0]}, and this model knows 0 to {classes - 1}, and {none} for none"
         )
-    return ids.astype(np.uint8)
+    return np.asarray(ids, label_type(classes))
 
 
 def _edges(edges: BinaryMap | None, labels: Labels, instances: Ids | None) -> Bits:

@@ -6,6 +6,14 @@ import numpy.typing as npt
 
 PRECISION = 24
 """Frequencies of one table sum to 2**24: the fixed-point precision of constriction's range coder."""
+CONTEXT_MODEL = constriction.stream.model.Categorical(perfect=False)
+"""The family of models of which each symbol gets its own."""
+
+
+def context_rows(contexts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """What CONTEXT_MODEL takes beside each symbol, by channel and context, for frequencies (C, L**2, L) as above."""
+    _check(contexts)
+    return (contexts - 1).astype(np.float32)
 
 
 def static_models(frequencies: npt.NDArray[np.int64]) -> list[constriction.stream.model.Categorical]:
@@ -15,6 +23,10 @@ def static_models(frequencies: npt.NDArray[np.int64]) -> list[constriction.strea
     proportion. Fed n - 1, which float32 holds exactly and which sums to just that, it arrives at n with no rounding;
     fed n / 2**24 it does not. The golden streams and an independent decoder in the tests hold this.
     """
-    if frequencies.min() < 1 or (frequencies.sum(1) != 1 << PRECISION).any():
-        raise ValueError(f"frequencies must be at least 1 and sum to {1 << PRECISION} in each row")
+    _check(frequencies)
     return [constriction.stream.model.Categorical((row - 1).astype(np.float32), perfect=False) for row in frequencies]
+
+
+def _check(frequencies: npt.NDArray[np.int64]) -> None:
+    if frequencies.min() < 1 or (frequencies.sum(-1) != 1 << PRECISION).any():
+        raise ValueError(f"frequencies must be at least 1 and sum to {1 << PRECISION} in each row")

@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 SHUFFLE_BUFFER = 2000
 """Encoded samples that the shuffle of an epoch holds at a time."""
 IMAGE_SUFFIXES = ("png", "jpg")
-UNLABELLED = 255
-"""Id in a label map of what has no class."""
+UNLABELLED = 65535
+"""The id of all pixels of a picture without a label map, beyond those of any dataset's classes."""
 
 
 class Sample(NamedTuple):
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
     images: Tensor
     """(N, 3, h, w) float32 in [-1, 1]."""
     labels: Tensor | None
-    """(N, h, w) int64, UNLABELLED where there is no class; None when no image of the batch has a label map."""
+    """(N, h, w) int64, other ids than a class's where there is none; None when the batch has no label map."""
     edges: Tensor | None
     """(N, 1, h, w) float32, 0 or 1; None with `labels`."""
 

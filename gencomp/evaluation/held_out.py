@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.pixels import canonical
-from gencomp.codec.selection import UNLABELLED
+from gencomp.codec.side import label_type, unlabelled
 
 SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 LABELS, EDGES = "labels.png", "edges.png"
@@ -53,7 +53,7 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Split of the shards that is held out from training."""
     images: str | None
     """A folder of pictures to evaluate on instead of the split; null for the split."""
-    entropy: Literal["raw", "static"]
+    entropy: Literal["raw", "static", "context"]
     """Entropy coding of the models' files."""
     max_bpp: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Largest rate of a file of a nested model, bits per pixel; none: the codec's default."""
@@ -86,13 +86,13 @@ def held_out_samples(shards: Path, split: str) -> Iterator[HeldOutSample]:
     In a dataset with label maps, a picture without one is unlabelled everywhere, as in training.
     """
     names = _shard_names(shards, split)
-    labelled = bool(json.loads((shards / "manifest.json").read_text()).get("classes"))
+    classes = int(json.loads((shards / "manifest.json").read_text()).get("classes", 0))
     for shard in names:
         for stored in _stored(shards / shard, SUFFIXES | {LABELS, EDGES}):
             labels, edges = (_ids(stored, suffix) for suffix in (LABELS, EDGES))
             for image in _pictures(stored):
-                if labels is None and labelled:
-                    labels = np.full(image.pixels.shape[:2], UNLABELLED, np.uint8)
+                if labels is None and classes:
+                    labels = np.full(image.pixels.shape[:2], unlabelled(classes), label_type(classes))
                 yield HeldOutSample(image, labels, None if edges is None else edges > 0)
 
 

@@ -59,7 +59,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Channels of noise v that G gets beside w_hat."""
     mode: Literal["gc", "sc"] = "gc"
     """Global or selective compression."""
-    classes: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    classes: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     """Classes of the label maps that SC draws from."""
     semantics_to_encoder: bool = False
     """Give s to SC's E too."""

@@ -1,10 +1,35 @@
-"""Static entropy tables: the paper's per-channel frequencies of the centers, as integers."""
+"""Entropy tables as integers: per-channel frequencies of the centers, as in the paper, and by a symbol's neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 PRECISION = 24
 """Bits; the frequencies of a channel sum to 2**PRECISION."""
+
+
+MAX_CONTEXT_LEVELS = 8
+"""Beyond so many centers there are no tables by context: they would hold L**3 numbers per channel."""
+PRIOR = 8
+"""Symbols of the channel's mean that each context is taken to have seen before it saw any."""
+
+
+def contexts_of(symbols: NDArray[np.integer], levels: int) -> NDArray[np.intp]:
+    """Symbols (..., h, w) -> the context of each, L a + b for left neighbour a and upper neighbour b. Outside the
+    picture, neighbours are L // 2."""
+    left, upper = (np.full(symbols.shape, levels // 2, np.intp) for _ in range(2))
+    left[..., 1:] = symbols[..., :-1]
+    upper[..., 1:, :] = symbols[..., :-1, :]
+    return left * levels + upper
+
+
+def count_contexts(symbols: NDArray[np.integer], levels: int) -> NDArray[np.int64]:
+    """Symbols (C, h, w) in [0, levels) -> how often each occurs per channel and context, (C, levels**2, levels).
+
+    Summed over contexts, they are the counts of `count_symbols`.
+    """
+    cells = contexts_of(symbols, levels) * levels + symbols
+    counts = count_symbols(cells.astype(np.int64), levels**3)
+    return counts.reshape(len(symbols), levels**2, levels)
 
 
 def count_symbols(symbols: NDArray[np.integer], levels: int) -> NDArray[np.int64]:
@@ -23,3 +48,17 @@ def fit_frequencies(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     frequencies = (1 + exact * (2**PRECISION - levels) // totals).astype(np.int64)
     frequencies[np.arange(len(counts)), counts.argmax(1)] += 2**PRECISION - frequencies.sum(1)
     return frequencies
+
+
+def fit_contexts(counts: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Counts (C, L**2, L) -> frequencies of that shape, as `fit_frequencies` makes them; None for more than
+    MAX_CONTEXT_LEVELS centers.
+
+    What a context has not seen enough of comes from the channel's mean, with the weight of PRIOR symbols.
+    """
+    channels, contexts, levels = counts.shape
+    if levels > MAX_CONTEXT_LEVELS:
+        return None
+    means = counts.sum(1, keepdims=True).astype(object)
+    weighed = counts * np.maximum(means.sum(2, keepdims=True), 1) + PRIOR * means
+    return fit_frequencies(weighed.reshape(-1, levels)).reshape(channels, contexts, levels)

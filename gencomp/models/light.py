@@ -66,11 +66,11 @@ class LightEncoder(nn.Module):
         self.layers = Layers(
             nn.PixelUnshuffle(PATCH),
             nn.Conv2d(3 * PATCH**2, fine, 3, padding=1, padding_mode="reflect"),
-            *_blocks(fine, blocks[0]),
+            *residual_blocks(fine, blocks[0]),
             nn.Conv2d(fine, middle, 3, stride=2, padding=1, padding_mode="reflect"),
-            *_blocks(middle, blocks[1]),
+            *residual_blocks(middle, blocks[1]),
             nn.Conv2d(middle, coarse, 3, stride=2, padding=1, padding_mode="reflect"),
-            *_blocks(coarse, blocks[2]),
+            *residual_blocks(coarse, blocks[2]),
             ChannelNorm(coarse),
             nn.Conv2d(coarse, channels, 3, padding=1, padding_mode="reflect"),
         )
@@ -84,34 +84,36 @@ class LightGenerator(nn.Module):
     """G: z (N, inputs, h, w) -> x_hat (N, 3, 16 h, 16 w) in [-1, 1].
 
     Of the inputs, the first `channels` are w_hat, of which with `fill` the first ones alone will do, and the others
-    noise v. The picture is the inverse block transform of w_hat and what the layers add to it; with `channels` = 0 it
-    is the layers' alone.
+    noise v. The picture is the inverse block transform of w_hat and what the layers add to it.
     """
 
-    def __init__(self, config: LightConfig, inputs: int, channels: int = 0, fill: Fill | None = None) -> None:
+    def __init__(self, config: LightConfig, inputs: int, channels: int, fill: Fill | None = None) -> None:
         super().__init__()
         self.fill = fill
-        self.synthesis = Synthesis(channels) if channels else None
-        coarse, middle, fine = config.generator
-        blocks = config.generator_blocks
-        self.layers = Layers(
-            nn.Conv2d(inputs, coarse, 3, padding=1, padding_mode="reflect"),
-            *_blocks(coarse, blocks[0]),
-            _doubled(coarse, middle),
-            *_blocks(middle, blocks[1]),
-            _doubled(middle, fine),
-            *_blocks(fine, blocks[2]),
-            ChannelNorm(fine),
-            nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1, padding_mode="reflect"),
-            nn.PixelShuffle(PATCH),
-        )
+        self.synthesis = Synthesis(channels)
+        self.layers = light_generator_layers(config, inputs)
 
     def forward(self, w_hat: Tensor, coded: Tensor | None = None, v: Tensor | None = None) -> Tensor:
         z = assembled(w_hat, self.fill, coded, v)
-        x_hat: Tensor = self.layers(z)
-        if self.synthesis is not None:
-            x_hat = x_hat + self.synthesis(z[:, : len(self.synthesis.weight)])
+        x_hat: Tensor = self.layers(z) + self.synthesis(z[:, : len(self.synthesis.weight)])
         return torch.tanh(x_hat)
+
+
+def light_generator_layers(config: LightConfig, inputs: int) -> Layers:
+    """(N, inputs, h, w) -> what is added to the inverse block transform, (N, 3, 16 h, 16 w)."""
+    coarse, middle, fine = config.generator
+    blocks = config.generator_blocks
+    return Layers(
+        nn.Conv2d(inputs, coarse, 3, padding=1, padding_mode="reflect"),
+        *residual_blocks(coarse, blocks[0]),
+        _doubled(coarse, middle),
+        *residual_blocks(middle, blocks[1]),
+        _doubled(middle, fine),
+        *residual_blocks(fine, blocks[2]),
+        ChannelNorm(fine),
+        nn.Conv2d(fine, 3 * PATCH**2, 3, padding=1, padding_mode="reflect"),
+        nn.PixelShuffle(PATCH),
+    )
 
 
 def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
@@ -127,11 +129,11 @@ def initialise_light(network: nn.Module, generator: torch.Generator) -> None:
         with torch.no_grad():
             if isinstance(module, ResidualBlock):
                 _shrink(module.outer)
-            elif isinstance(module, LightEncoder):
-                _shrink(module.layers[-1])
-            elif isinstance(module, LightGenerator) and module.synthesis is not None:
-                _shrink(module.layers[-2])
-                module.synthesis.initialise()
+            elif isinstance(module, Synthesis):
+                module.initialise()
+            elif hasattr(module, "analysis") or hasattr(module, "synthesis"):
+                assert isinstance(module.layers, Layers)
+                _shrink([layer for layer in module.layers if isinstance(layer, nn.Conv2d)][-1])
 
 
 def _shrink(convolution: nn.Module) -> None:
@@ -139,7 +141,8 @@ def _shrink(convolution: nn.Module) -> None:
     convolution.weight.mul_(RESIDUAL_GAIN)
 
 
-def _blocks(k: int, count: int) -> list[ResidualBlock]:
+def residual_blocks(k: int, count: int) -> list[ResidualBlock]:
+    """So many blocks of k filters in a row."""
     return [ResidualBlock(k) for _ in range(count)]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gencomp.config import ConfigError, convert
 from gencomp.models.compressor import Compressor, ModelConfig
-from gencomp.models.entropy import PRECISION
+from gencomp.models.entropy import MAX_CONTEXT_LEVELS, PRECISION
 
 PRECISIONS = (torch.float32, torch.float16)
 """Of the numbers in model.safetensors."""
@@ -36,6 +36,8 @@ class Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     static: list[list[int]]
     """Frequencies of the centers, C rows of L integers, each row summing to 2**24."""
+    context: list[list[list[int]]] | None = None
+    """The same by neighbours, for each channel L**2 such rows; none: the model's symbols are not coded by context."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Package:
     """(C, L), at least 1 each, rows summing to 2**24."""
     fingerprint: bytes
     """SHA-256 over decoder tensors as stored, tables and canonical config, 32 bytes; files carry its head."""
+    contexts: NDArray[np.int64] | None = None
+    """(C, L**2, L) alike, by the left and upper neighbour of a symbol; none where the model has no such tables."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -59,7 +63,13 @@ class Package:
 
 
 def save_package(
-    folder: Path, config: ModelConfig, compressor: Compressor, frequencies: NDArray[np.int64], *, half: bool = False
+    folder: Path,
+    config: ModelConfig,
+    compressor: Compressor,
+    frequencies: NDArray[np.int64],
+    contexts: NDArray[np.int64] | None = None,
+    *,
+    half: bool = False,
 ) -> None:
     """Write a package, each file atomically; the same model gives the same bytes.
 
@@ -72,7 +82,8 @@ def save_package(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         (Path(scratch) / "model.safetensors").write_bytes(save(tensors))
         (Path(scratch) / "config.json").write_bytes(_canonical(msgspec.to_builtins(config)))
-        (Path(scratch) / "tables.json").write_bytes(_canonical({"static": frequencies.tolist()}))
+        tables = {"static": frequencies.tolist()} | ({} if contexts is None else {"context": contexts.tolist()})
+        (Path(scratch) / "tables.json").write_bytes(_canonical(tables))
         for written in Path(scratch).iterdir():
             os.replace(written, folder / written.name)
 
@@ -86,7 +97,7 @@ def load_package(folder: Path) -> Package:
         stored = _json(folder / "config.json")
         config = convert(stored, ModelConfig, str(folder / "config.json"))
         tables = convert(_json(folder / "tables.json"), Tables, str(folder / "tables.json"))
-        frequencies = _checked(tables, config, folder)
+        frequencies, contexts = _checked(tables, config, folder)
         compressor = _unallocated(config)
         tensors = _read_tensors(folder / "model.safetensors", compressor)
     except FileNotFoundError as error:
@@ -97,18 +108,28 @@ def load_package(folder: Path) -> Package:
     compressor.load_state_dict(single, assign=True)
     generator = {name.removeprefix("G."): tensor for name, tensor in tensors.items() if name.startswith("G.")}
     return Package(
-        config, compressor.eval().requires_grad_(False), frequencies, fingerprint(stored, generator, frequencies)
+        config,
+        compressor.eval().requires_grad_(False),
+        frequencies,
+        fingerprint(stored, generator, frequencies, contexts),
+        contexts,
     )
 
 
-def fingerprint(config: object, generator: Mapping[str, Tensor], frequencies: NDArray[np.int64]) -> bytes:
+def fingerprint(
+    config: object,
+    generator: Mapping[str, Tensor],
+    frequencies: NDArray[np.int64],
+    contexts: NDArray[np.int64] | None = None,
+) -> bytes:
     """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name, as stored.
 
     `config` is the parsed config.json as it is stored, so that a field added to ModelConfig later, with a default,
     leaves the fingerprints of older packages as they are.
     """
     digest = hashlib.sha256(_canonical(config))
-    digest.update(frequencies.astype("<i8").tobytes())
+    for table in (frequencies, contexts):
+        digest.update(b"" if table is None else table.astype("<i8").tobytes())
     for name, tensor in sorted(generator.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -125,9 +146,7 @@ def _stored(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
 def _unallocated(config: ModelConfig) -> Compressor:
     """The networks without memory for their tensors, to check those of a file against."""
     with torch.device("meta"):
-        compressor = Compressor(config)
-    compressor.q = type(compressor.q)(config.levels, config.sigma)
-    return compressor
+        return Compressor(config)
 
 
 def _read_tensors(path: Path, compressor: Compressor) -> dict[str, Tensor]:
@@ -159,15 +178,20 @@ def _check_types(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[st
     )
 
 
-def _checked(tables: Tables, config: ModelConfig, folder: Path) -> NDArray[np.int64]:
-    rows = tables.static
-    fits = len(rows) == config.channels and all(
-        len(row) == config.levels and min(row) >= 1 and sum(row) == 2**PRECISION for row in rows
-    )
+def _checked(tables: Tables, config: ModelConfig, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    C, L = config.channels, config.levels
+    fits = len(tables.static) == C and _are_frequencies(tables.static, L)
+    if tables.context is not None:
+        by_context = [len(rows) == L**2 and _are_frequencies(rows, L) for rows in tables.context]
+        fits = fits and L <= MAX_CONTEXT_LEVELS and len(by_context) == C and all(by_context)
     if not fits:
-        shape = f"C = {config.channels}, L = {config.levels}"
-        raise PackageError(f"{folder / 'tables.json'}: the frequencies do not fit {shape}")
-    return np.array(rows, dtype=np.int64)
+        raise PackageError(f"{folder / 'tables.json'}: the frequencies do not fit C = {C}, L = {L}")
+    contexts = None if tables.context is None else np.array(tables.context, dtype=np.int64)
+    return np.array(tables.static, dtype=np.int64), contexts
+
+
+def _are_frequencies(rows: list[list[int]], levels: int) -> bool:
+    return all(len(row) == levels and min(row) >= 1 and sum(row) == 2**PRECISION for row in rows)
 
 
 def _json(path: Path) -> object:

@@ -16,7 +16,8 @@ from torch.nn.functional import max_pool2d
 
 from gencomp.models.blocks import ChannelNorm, Layers, Norm, c3s1, c7s1, d, linear
 from gencomp.models.generator import Generator
-from gencomp.models.light import PATCH, LightConfig, LightGenerator, ResidualBlock
+from gencomp.models.light import PATCH, LightConfig, light_generator_layers, residual_blocks
+from gencomp.models.transform import Analysis, Synthesis
 
 STRIDE = 8
 """Pixels per element of the latent, along one side, of the paper's networks and of the light ones."""
@@ -108,11 +109,11 @@ class LightLabelEncoder(nn.Module):
         self.outputs = coarse
         self.layers = Layers(
             nn.Conv2d(inputs, fine, PATCH, stride=PATCH),
-            *_blocks(fine, blocks[0]),
+            *residual_blocks(fine, blocks[0]),
             nn.Conv2d(fine, middle, 3, stride=2, padding=1, padding_mode="reflect"),
-            *_blocks(middle, blocks[1]),
+            *residual_blocks(middle, blocks[1]),
             nn.Conv2d(middle, coarse, 3, stride=2, padding=1, padding_mode="reflect"),
-            *_blocks(coarse, blocks[2]),
+            *residual_blocks(coarse, blocks[2]),
             ChannelNorm(coarse),
         )
 
@@ -124,21 +125,23 @@ class LightLabelEncoder(nn.Module):
 class LightSelectiveEncoder(nn.Module):
     """E, light's down to stride 8: x (N, 3, H, W) in [-1, 1] -> w (N, channels, H/8, W/8); H and W as for G.
 
-    `semantics` as for SelectiveEncoder; s enters by a convolution of one position's pixels, added to the first layer.
+    w is the block transform of x, and what the layers add to it. `semantics` as for SelectiveEncoder; s enters by a
+    convolution of one position's pixels, added to the first layer.
     """
 
     def __init__(self, config: LightConfig, channels: int, semantics: int = 0) -> None:
         super().__init__()
         fine, middle, _ = config.encoder
         blocks = config.encoder_blocks
+        self.analysis = Analysis(channels, STRIDE)
         self.entry = nn.Sequential(
             nn.PixelUnshuffle(PATCH), nn.Conv2d(3 * PATCH**2, fine, 3, padding=1, padding_mode="reflect")
         )
         self.semantics = nn.Conv2d(semantics, fine, PATCH, stride=PATCH, bias=False) if semantics else None
         self.layers = Layers(
-            *_blocks(fine, blocks[0]),
+            *residual_blocks(fine, blocks[0]),
             nn.Conv2d(fine, middle, 3, stride=2, padding=1, padding_mode="reflect"),
-            *_blocks(middle, blocks[1]),
+            *residual_blocks(middle, blocks[1]),
             ChannelNorm(middle),
             nn.Conv2d(middle, channels, 3, padding=1, padding_mode="reflect"),
         )
@@ -148,15 +151,16 @@ class LightSelectiveEncoder(nn.Module):
         features: Tensor = self.entry(x)  # (N, fine, H/4, W/4)
         if self.semantics is not None:
             features = features + self.semantics(_needed(s))
-        w: Tensor = self.layers(features)
+        w: Tensor = self.layers(features) + self.analysis(x)
         return w
 
 
 class LightSelectiveGenerator(nn.Module):
-    """G: F(s) beside the masked w_hat taken from stride 8 to 16, then light's generator on both concatenated.
+    """G: F(s) beside the masked w_hat taken from stride 8 to 16, then the layers of light's generator on both.
 
     w_hat (N, channels, H/8, W/8), zero where masked, and s (N, semantics, H, W) -> x_hat (N, 3, H, W) in [-1, 1];
-    H and W multiples of 16 and at least 32. Nothing in it reads statistics of the picture.
+    H and W multiples of 16 and at least 32. The picture is the inverse block transform of w_hat, grey where masked, and
+    what the layers add to it. Nothing in it reads statistics of the picture.
     """
 
     def __init__(self, config: LightConfig, channels: int, *, semantics: int) -> None:
@@ -165,22 +169,19 @@ class LightSelectiveGenerator(nn.Module):
         self.F = LightLabelEncoder(config, semantics)
         self.latent = Layers(
             nn.Conv2d(channels, middle, 3, padding=1, padding_mode="reflect"),
-            *_blocks(middle, config.generator_blocks[1]),
+            *residual_blocks(middle, config.generator_blocks[1]),
             ChannelNorm(middle),
             nn.Conv2d(middle, middle, 3, stride=2, padding=1, padding_mode="reflect"),
         )
-        self.merged = LightGenerator(config, self.F.outputs + middle)
+        self.layers = light_generator_layers(config, self.F.outputs + middle)
+        self.synthesis = Synthesis(channels, STRIDE)
 
     def forward(self, w_hat: Tensor, s: Tensor) -> Tensor:
-        x_hat: Tensor = self.merged(torch.cat([self.F(s), self.latent(w_hat)], 1))
-        return x_hat
+        x_hat: Tensor = self.layers(torch.cat([self.F(s), self.latent(w_hat)], 1))
+        return torch.tanh(x_hat + self.synthesis(w_hat))
 
 
 def _needed(s: Tensor | None) -> Tensor:
     if s is None:
         raise ValueError("this encoder sees the semantics beside the image, and none were given")
     return s
-
-
-def _blocks(k: int, count: int) -> list[ResidualBlock]:
-    return [ResidualBlock(k) for _ in range(count)]

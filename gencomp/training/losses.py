@@ -16,6 +16,7 @@ from gencomp.models.discriminator import Judgement
 from gencomp.models.features import VGG19
 from gencomp.models.lpips import LPIPS
 from gencomp.models.quantizer import Quantizer
+from gencomp.models.transform import LATENT_STD
 
 Weight = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -124,10 +125,6 @@ def lpips_loss(x: Tensor, x_hat: Tensor, network: LPIPS, origin: tuple[int, int]
     top, left = origin
     distances: Tensor = network(x[..., top:, left:], x_hat[..., top:, left:])
     return distances.mean()
-
-
-LATENT_STD = 1.2
-"""A normal latent of this standard deviation uses the centers -2 to 2 in shares of 0.11, 0.23, 0.32, 0.23 and 0.11."""
 
 
 def spread_loss(w: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Static entropy tables of a trained compressor, counted over the training images."""
+"""What the entropy tables of a trained compressor are fitted to: its symbols of the training images, counted."""
 
 import itertools
 from pathlib import Path
@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gencomp.data.loader import UNLABELLED, Sample, images_to_tensor, stored_samples
-from gencomp.models.compressor import Compressor, ModelConfig
-from gencomp.models.entropy import count_symbols
+from gencomp.models.compressor import Compressor
+from gencomp.models.entropy import count_contexts
 from gencomp.models.semantics import one_hot
 
 
 def count_centers(compressor: Compressor, shards: Path, images: int) -> NDArray[np.int64]:
-    """How often each center is used per channel, (C, L), over the first `images` whole training images.
+    """How often each center is used per channel and context, (C, L**2, L), over the first `images` training images.
 
-    Images are padded by replication to a multiple of the stride and at least the smallest side, as the codec does. SC
-    is counted over whole images too, since any part of one may be preserved.
+    They are whole, padded by replication to a multiple of the stride and at least the smallest side, as the codec does.
+    SC is counted over whole images too, since any part of one may be preserved.
     """
     config, levels = compressor.config, len(compressor.q.centers)
     counts: list[NDArray[np.int64]] = []
@@ -32,12 +32,8 @@ def count_centers(compressor: Compressor, shards: Path, images: int) -> NDArray[
             edges = (0, width - x.shape[3], 0, height - x.shape[2])
             x = pad(x, edges, mode="replicate")
             inputs = (x, pad(_semantics(sample, config.classes), edges, mode="replicate")) if config.classes else (x,)
-            counts.append(count_symbols(compressor.q.symbols(compressor.E(*inputs))[0].numpy(), levels))
+            counts.append(count_contexts(compressor.q.symbols(compressor.E(*inputs))[0].numpy(), levels))
     return np.sum(counts, axis=0)
-
-
-def _padded(side: int, config: ModelConfig) -> int:
-    return max(-(-side // config.stride) * config.stride, config.smallest_side)
 
 
 def _semantics(sample: Sample, classes: int) -> Tensor:

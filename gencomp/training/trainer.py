@@ -130,6 +130,8 @@ class Progress(NamedTuple):
     """Updates done."""
     losses: dict[str, float]
     """Means since the last report."""
+    usage: NDArray[np.int64]
+    """(C, L), how often each center was used since the last report."""
 
 
 class Trained(NamedTuple):
@@ -371,9 +373,9 @@ class Run:
         config, first = self.config, self.accelerator.is_main_process
         last = done == config.steps
         if done % config.log_every == 0 or last:
-            row = self._report(done)
+            report = self._report(done)
             if first:
-                self.observer.progress(Progress(done, row))
+                self.observer.progress(report)
         if first and (done % config.picture_every == 0 or last):
             self.observer.picture(done, _picture(x, x_hat))
         if first and done % config.checkpoint_every == 0:
@@ -381,19 +383,21 @@ class Run:
                 self.observer.warn(done, message)
             save_state(self.scratch, self.networks.state(done, self.history))
 
-    def _report(self, step: int) -> dict[str, float]:
-        """The mean losses since the last row, which become a row of the history. Raises DivergedError."""
+    def _report(self, step: int) -> Progress:
+        """What came of the steps since the last row, as a new row of the history. Raises DivergedError."""
         count = step - (int(self.history[-1]["step"]) if self.history else 0)
         means = {name: self.accelerator.reduce(value / count, "mean") for name, value in self.sums.items()}
         row = {name: float(value) for name, value in means.items()}
-        row["dead_centers"] = float(dead_centers(self.accelerator.reduce(self.counts, "sum")))
+        counts = self.accelerator.reduce(self.counts, "sum")
+        row["dead_centers"] = float(dead_centers(counts))
+        usage = counts.long().cpu().numpy().copy()
         self.sums.clear()
         self.counts.zero_()
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
             raise DivergedError(f"{broken[0]} is no longer finite before step {step}; try a lower learning_rate")
         self.history.append({"step": step, **row})
-        return row
+        return Progress(step, row, usage)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

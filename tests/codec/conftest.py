@@ -78,6 +78,13 @@ def selective_paper_package(tmp_path_factory: pytest.TempPathFactory) -> Package
 
 
 @pytest.fixture(scope="session")
+def wide_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A light model of selective compression, of 300 classes and 2 channels."""
+    config = ModelConfig(channels=2, mode="sc", classes=300, light=SMALL_LIGHT.light)
+    return small_package(tmp_path_factory.mktemp("packages") / "wide", config, seed=8)
+
+
+@pytest.fixture(scope="session")
 def noisy_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """A nested model of 2 channels whose generator takes noise beside the symbols."""
     config = ModelConfig(width=4, blocks=1, channels=2, nested=True, noise=3)

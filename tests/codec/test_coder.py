@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gencomp.codec.coder import Frequencies, Symbols, decode, encode, least_payloads
+from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode, least_payloads
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
-from gencomp.models.entropy import count_symbols, fit_frequencies
+from gencomp.models.entropy import count_contexts, count_symbols, fit_contexts, fit_frequencies
 
 SKEWED = fit_frequencies(np.array([[1, 5, 88, 5, 1], [40, 30, 15, 10, 5]]))
 
@@ -32,7 +32,7 @@ def latents(draw: st.DrawFn) -> tuple[Symbols, Frequencies]:
 @given(latents(), st.sampled_from(["raw", "static"]))
 def test_any_symbols_come_back_and_keep_the_bound(latent: tuple[Symbols, Frequencies], entropy: Entropy) -> None:
     symbols, frequencies = latent
-    coded = encode(symbols, frequencies, entropy)
+    coded = encode(symbols, frequencies, None, entropy)
     assert len(coded.payload) <= packed_bytes(symbols.size, frequencies.shape[1])
     assert not coded.payload.endswith(b"\0")
     assert np.array_equal(decode(coded.payload, coded.entropy, symbols.shape, frequencies), symbols)
@@ -45,48 +45,50 @@ def test_no_payload_of_the_first_channels_is_smaller_than_its_least(
     symbols, frequencies = latent
     if zeros_behind:
         symbols = np.concatenate([symbols[: len(symbols) // 2], np.zeros_like(symbols[len(symbols) // 2 :])])
-    least = least_payloads(symbols, frequencies)
+    least = least_payloads(symbols, frequencies, None, "static")
     for count in range(1, len(symbols) + 1):
         for entropy in ("raw", "static"):
-            assert least[count - 1] <= len(encode(symbols[:count], frequencies[:count], entropy).payload)
+            assert least[count - 1] <= len(encode(symbols[:count], frequencies[:count], None, entropy).payload)
 
 
 def test_the_least_payload_is_near_the_one_that_is_written() -> None:
     symbols = drawn(SKEWED, (2, 40, 40))
-    written = [len(encode(symbols[:count], SKEWED[:count], "static").payload) for count in (1, 2)]
-    assert all(size - 10 <= least for size, least in zip(written, least_payloads(symbols, SKEWED), strict=True))
+    written = [len(encode(symbols[:count], SKEWED[:count], None, "static").payload) for count in (1, 2)]
+    least = least_payloads(symbols, SKEWED, None, "static")
+    assert all(size - 10 <= bound for size, bound in zip(written, least, strict=True))
 
 
 def test_static_is_within_two_bytes_of_the_ideal_code_length() -> None:
     for seed, side in enumerate([6, 16, 48]):
         symbols = drawn(SKEWED, (2, side, side), seed)
         ideal = sum((24 - np.log2(row[s])).sum() for row, s in zip(SKEWED, symbols, strict=True)) / 8
-        coded = encode(symbols, SKEWED, "static")
+        coded = encode(symbols, SKEWED, None, "static")
         assert coded.entropy == "static"
         assert ideal - 1 <= len(coded.payload) <= ideal * 1.0005 + 2
 
 
 def test_static_saves_where_the_tables_fit() -> None:
     symbols = drawn(SKEWED, (2, 40, 40))
-    assert len(encode(symbols, SKEWED, "static").payload) < 0.8 * len(encode(symbols, SKEWED, "raw").payload)
+    static, raw = (encode(symbols, SKEWED, None, entropy).payload for entropy in ("static", "raw"))
+    assert len(static) < 0.8 * len(raw)
 
 
 def test_symbols_that_the_tables_do_not_expect_fall_back_to_raw() -> None:
     symbols = np.random.default_rng(0).integers(0, 5, (2, 9, 9)).astype(np.uint8)
-    coded = encode(symbols, SKEWED, "static")
-    assert coded == encode(symbols, SKEWED, "raw")
+    coded = encode(symbols, SKEWED, None, "static")
+    assert coded == encode(symbols, SKEWED, None, "raw")
     assert coded.entropy == "raw"
 
 
 def test_of_two_payloads_as_long_raw_is_taken() -> None:
     symbols = np.zeros((2, 3, 3), np.uint8)  # no bytes either way
-    assert encode(symbols, fit_frequencies(np.array([[9, 0, 0, 0, 0]] * 2)), "static") == ("raw", b"")
+    assert encode(symbols, fit_frequencies(np.array([[9, 0, 0, 0, 0]] * 2)), None, "static") == ("raw", b"")
 
 
 def test_expected_symbols_take_next_to_nothing() -> None:
     frequencies = fit_frequencies(np.array([[0, 0, 1, 0, 0]] * 8))
     symbols = np.full((8, 32, 48), 2, np.uint8)
-    assert len(encode(symbols, frequencies, "static").payload) <= 2
+    assert len(encode(symbols, frequencies, None, "static").payload) <= 2
 
 
 @given(st.binary(max_size=60), st.sampled_from(["raw", "static"]), st.integers(1, 9), st.integers(1, 9))
@@ -104,7 +106,7 @@ def test_any_payload_gives_symbols_or_a_refusal(payload: bytes, entropy: Entropy
 @pytest.mark.parametrize("entropy", ["raw", "static"])
 def test_every_flipped_bit_of_a_payload_gives_symbols_or_a_refusal(entropy: Entropy) -> None:
     symbols = drawn(SKEWED, (2, 6, 6))
-    coded = encode(symbols, SKEWED, entropy)
+    coded = encode(symbols, SKEWED, None, entropy)
     changed = 0
     for bit in range(8 * len(coded.payload)):
         damaged = bytearray(coded.payload)
@@ -135,4 +137,101 @@ def test_fitted_tables_code_their_own_counts_best() -> None:
     symbols = drawn(SKEWED, (2, 30, 30), seed=3)
     own = fit_frequencies(count_symbols(symbols, 5))
     flat = fit_frequencies(np.ones((2, 5), np.int64))
-    assert len(encode(symbols, own, "static").payload) < len(encode(symbols, flat, "static").payload)
+    assert len(encode(symbols, own, None, "static").payload) < len(encode(symbols, flat, None, "static").payload)
+
+
+def smooth(shape: tuple[int, int, int], seed: int = 0) -> Symbols:
+    """Symbols below 5 that are mostly like their neighbours."""
+    random = np.random.default_rng(seed)
+    channels, h, w = shape
+    coarse = random.integers(0, 5, (channels, h // 6 + 1, w // 6 + 1))
+    blocks = coarse.repeat(6, 1).repeat(6, 2)[:, :h, :w]
+    return np.where(random.random(shape) < 0.1, random.integers(0, 5, shape), blocks).astype(np.uint8)
+
+
+def tables_of(symbols: Symbols) -> tuple[Frequencies, Contexts]:
+    contexts = fit_contexts(count_contexts(symbols, 5))
+    assert contexts is not None
+    return fit_frequencies(count_symbols(symbols, 5)), contexts
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 16), st.integers(1, 12), st.integers(1, 12), st.booleans())
+def test_symbols_coded_by_context_come_back_at_any_positions(
+    seed: int, channels: int, h: int, w: int, noisy: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    symbols = random.integers(0, 5, (channels, h, w)).astype(np.uint8) if noisy else smooth((channels, h, w), seed)
+    frequencies, contexts = tables_of(smooth((channels, 20, 20), seed // 2))
+    for positions in (None, random.random((h, w)) < 0.6, np.zeros((h, w), np.bool_)):
+        expected = symbols if positions is None else np.where(positions, symbols, 2)
+        count = symbols.size if positions is None else channels * int(positions.sum())
+        coded = encode(symbols, frequencies, contexts, "context", positions)
+        assert len(coded.payload) <= packed_bytes(count, 5)
+        found = decode(coded.payload, coded.entropy, symbols.shape, frequencies, contexts, positions)
+        assert np.array_equal(found, expected) and found.dtype == np.uint8
+
+
+def test_neighbours_save_where_symbols_are_like_them() -> None:
+    frequencies, contexts = tables_of(smooth((3, 60, 60), seed=1))
+    symbols = smooth((3, 32, 48))
+    context, static = (encode(symbols, frequencies, contexts, entropy) for entropy in ("context", "static"))
+    assert context.entropy == "context"
+    assert len(context.payload) < 0.7 * len(static.payload)
+
+
+def test_context_is_within_two_bytes_of_the_ideal_code_length() -> None:
+    frequencies, contexts = tables_of(smooth((2, 60, 60), seed=1))
+    symbols = smooth((2, 24, 40))
+    ideal = 0.0
+    for channel, rows in zip(symbols.tolist(), contexts.tolist(), strict=True):
+        for i, row in enumerate(channel):
+            for j, symbol in enumerate(row):
+                left, upper = row[j - 1] if j else 2, channel[i - 1][j] if i else 2
+                ideal += 24 - np.log2(rows[5 * left + upper][symbol])
+    written = len(encode(symbols, frequencies, contexts, "context").payload)
+    assert ideal / 8 - 1 <= written <= ideal / 8 * 1.0005 + 2
+
+
+def test_a_model_without_tables_by_context_codes_static_and_refuses_what_another_one_coded() -> None:
+    symbols = smooth((2, 20, 20))
+    frequencies, contexts = tables_of(symbols)
+    assert encode(symbols, frequencies, None, "context") == encode(symbols, frequencies, None, "static")
+    coded = encode(symbols, frequencies, contexts, "context")
+    with pytest.raises(StreamError, match="coded by context, and its model has no tables for that"):
+        decode(coded.payload, coded.entropy, symbols.shape, frequencies)
+
+
+def test_no_payload_by_context_is_smaller_than_its_least_nor_much_larger() -> None:
+    for seed in range(20):
+        symbols = smooth((6, 19, 31), seed)
+        frequencies, contexts = tables_of(smooth((6, 40, 40), seed + 50))
+        least = least_payloads(symbols, frequencies, contexts, "context")
+        for count in range(1, 7):
+            coded = encode(symbols[:count], frequencies[:count], contexts[:count], "context")
+            assert coded.entropy == "raw" or len(coded.payload) - 10 <= least[count - 1]
+            assert least[count - 1] <= len(coded.payload)
+
+
+@given(st.binary(max_size=60), st.integers(1, 9), st.integers(1, 9))
+def test_any_payload_by_context_gives_symbols_or_a_refusal(payload: bytes, h: int, w: int) -> None:
+    frequencies, contexts = tables_of(smooth((2, 40, 40)))
+    try:
+        symbols = decode(payload, "context", (2, h, w), frequencies, contexts)
+    except StreamError as error:
+        assert "\n" not in str(error)
+    else:
+        assert symbols.shape == (2, h, w) and symbols.max() < 5
+
+
+def test_contexts_add_up_to_the_symbols_and_rare_ones_follow_the_channel() -> None:
+    symbols = np.minimum(smooth((2, 30, 30)), 3)
+    counts = count_contexts(symbols, 5)
+    assert np.array_equal(counts.sum(1), count_symbols(symbols, 5))
+    contexts = fit_contexts(counts)
+    assert contexts is not None
+    unseen = np.argwhere(counts.sum(2) == 0)
+    assert len(unseen)
+    for channel, context in unseen:
+        expected = fit_frequencies(counts[channel].sum(0)[None])[0]
+        assert np.abs(contexts[channel, context] - expected).max() <= 5
+    assert fit_contexts(np.ones((1, 81, 9), np.int64)) is None

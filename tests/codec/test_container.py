@@ -173,10 +173,10 @@ def test_reserved_values_are_refused_though_the_checksum_is_right(position: int,
         parse(restamped(bytes(stream)))
 
 
-def test_the_reserved_context_coder_is_refused() -> None:
+def test_the_reserved_coder_is_refused() -> None:
     stream = bytearray(pack(Header(5, 5, 4, "raw", b"abcd"), b""))
-    stream[2] |= 0x20
-    with pytest.raises(StreamError, match="entropy coder 2"):
+    stream[2] |= 0x30
+    with pytest.raises(StreamError, match="entropy coder 3"):
         parse(restamped(bytes(stream)))
 
 

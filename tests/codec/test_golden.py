@@ -16,7 +16,7 @@ from PIL import Image
 from gencomp.codec.codec import Codec
 from gencomp.codec.coder import decode, encode
 from gencomp.codec.container import Header, pack, parse
-from gencomp.models.entropy import fit_frequencies
+from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import load_package
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,6 +96,28 @@ def plain_static(payload: bytes, positions: int, frequencies: list[list[int]]) -
     return symbols
 
 
+def plain_context(payload: bytes, shape: tuple[int, int, int], contexts: list[list[list[int]]]) -> list[int]:
+    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
+    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    channels, h, w = shape
+    levels = len(contexts[0][0])
+    symbols: dict[tuple[int, int, int], int] = {}
+    for c in range(channels):
+        for i, j in sorted(((i, j) for i in range(h) for j in range(w)), key=lambda at: (sum(at), at)):
+            left, upper = (symbols.get(at, levels // 2) for at in ((c, i, j - 1), (c, i - 1, j)))
+            row = contexts[c][left * levels + upper]
+            scale = span >> 24
+            quantile = (point - lower & U64) // scale
+            symbol = 0
+            while quantile >= sum(row[: symbol + 1]):
+                symbol += 1
+            symbols[c, i, j] = symbol
+            lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
+            if span < 1 << 32:
+                lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+    return [symbols[at] for at in sorted(symbols)]
+
+
 @pytest.mark.parametrize("golden", golden_streams(), ids=lambda golden: golden.name)
 class TestGoldenStreams:
     def test_the_plain_decoder_finds_the_symbols(self, golden: Golden) -> None:
@@ -109,7 +131,7 @@ class TestGoldenStreams:
     def test_the_encoder_writes_the_same_bytes(self, golden: Golden) -> None:
         header, _ = parse(golden.stream)
         symbols = np.array(golden.symbols, np.uint8).reshape(golden.shape)
-        entropy, payload = encode(symbols, np.array(golden.frequencies), header.entropy)
+        entropy, payload = encode(symbols, np.array(golden.frequencies), None, header.entropy)
         assert pack(Header(header.width, header.height, header.channels, entropy, b"\x9c\x1a\x05\xff"), payload) == (
             golden.stream
         )
@@ -122,9 +144,34 @@ def test_the_plain_decoder_reads_whatever_the_encoder_writes(seed: int, levels: 
     shape = (channels, int(random.integers(2, 8)), int(random.integers(2, 8)))
     choices = [random.choice(levels, size=shape[1:], p=row / row.sum()) for row in frequencies]
     symbols = np.stack(choices).astype(np.uint8)
-    entropy, payload = encode(symbols, frequencies, "static")
+    entropy, payload = encode(symbols, frequencies, None, "static")
     stream = pack(Header(16 * shape[2], 16 * shape[1], channels, entropy, b"abcd"), payload)
     assert plain_decode(stream, frequencies.tolist()) == symbols.reshape(-1).tolist()
+
+
+def test_the_golden_stream_by_context_has_its_symbols_and_its_bytes() -> None:
+    golden = json.loads((GOLDEN / "context.json").read_text())
+    stream, shape = bytes.fromhex(golden["stream"]), tuple(golden["shape"])
+    frequencies, contexts = np.array(golden["frequencies"]), np.array(golden["contexts"])
+    header, payload = parse(stream)
+    assert header.entropy == "context"
+    assert plain_context(payload, shape, golden["contexts"]) == golden["symbols"]
+    symbols = decode(payload, "context", shape, frequencies, contexts)
+    assert symbols.reshape(-1).tolist() == golden["symbols"]
+    assert pack(header, encode(symbols, frequencies, contexts, "context").payload) == stream
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 4), st.integers(1, 2_000_000))
+def test_the_plain_decoder_reads_whatever_is_coded_by_context(seed: int, levels: int, channels: int, skew: int) -> None:
+    random = np.random.default_rng(seed)
+    counts = np.maximum(1, skew * random.random((channels, levels**2, levels)) ** 8).astype(np.int64)
+    frequencies, contexts = fit_frequencies(counts.sum(1)), fit_contexts(counts)
+    assert contexts is not None
+    symbols = random.integers(0, levels, (channels, *random.integers(1, 8, 2))).astype(np.uint8)
+    symbols[random.random(symbols.shape) < 0.8] = counts.sum((0, 1)).argmax()
+    entropy, payload = encode(symbols, frequencies, contexts, "context")
+    if entropy == "context":
+        assert plain_context(payload, symbols.shape, contexts.tolist()) == symbols.reshape(-1).tolist()
 
 
 @pytest.mark.parametrize("channels", range(1, 17))

@@ -272,3 +272,15 @@ def test_the_smallest_stream_has_two_bytes_of_side_information_and_their_number(
     stream = codec.compress(Image.new("RGB", (64, 64)), labels=np.zeros((64, 64), np.uint8), preserve="none")
     assert len(stream) == HEADER_BYTES + 3
     assert describe(stream).side_bytes == 3
+
+
+def test_models_of_more_than_255_classes_take_label_maps_of_two_bytes(wide_package: Package) -> None:
+    codec = Codec.from_package(wide_package)
+    labels = label_map(61, 45).astype(np.int32) * 59  # 0 to 236, and 255 * 59
+    labels[labels > 300] = 65535
+    labels[5:9, 7:30] = 299
+    stream = codec.compress(scene(61, 45), labels=labels, preserve="classes:299")
+    side = codec.decode_side(stream)
+    assert np.array_equal(side.labels, labels)
+    assert np.array_equal(side.mask, latent_mask(labels == 299, 8))
+    assert codec.decompress(stream).size == (61, 45)

@@ -28,7 +28,8 @@ def sides(draw: st.DrawFn) -> Side:
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     block = draw(st.sampled_from([1, 7, 50]))
-    coarse = random.integers(0, 256, (height // block + 1, width // block + 1)).astype(np.uint8)
+    kind = draw(st.sampled_from([np.uint8, np.uint16]))
+    coarse = random.integers(0, np.iinfo(kind).max + 1, (height // block + 1, width // block + 1)).astype(kind)
     labels = np.repeat(np.repeat(coarse, block, 0), block, 1)[:height, :width]
     chance = draw(st.sampled_from([0, 0.3, 1]))
     edges = borders(labels) if draw(st.booleans()) else random.random((height, width)) < chance
@@ -36,11 +37,16 @@ def sides(draw: st.DrawFn) -> Side:
     return Side(labels, edges, mask)
 
 
+def classes_of(side: Side) -> int:
+    """Of a model whose label maps are of this type."""
+    return 255 if side.labels.dtype == np.uint8 else 256
+
+
 def equal(one: Side, other: Side) -> bool:
     return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def plain_unpack(data: bytes, height: int, width: int, stride: int) -> tuple[list[list[int]], ...]:
+def plain_unpack(data: bytes, height: int, width: int, stride: int, depth: int) -> tuple[list[list[int]], ...]:
     """Side information in plain integers, from the description of the format alone."""
 
     def rows(part: bytes, count: int, length: int) -> list[list[int]]:
@@ -57,7 +63,15 @@ def plain_unpack(data: bytes, height: int, width: int, stride: int) -> tuple[lis
     size, start = read_varint(data, 0)
     mask = bits(data[start : start + size], -(-height // stride), -(-width // stride))
     number, start = read_varint(data, start + size)
-    labels = rows(data[start : start + number // 2], height, width)
+    planes = rows(data[start : start + number // 2], depth * height, width)
+    labels = (
+        planes
+        if depth == 1
+        else [
+            [256 * upper + lower for upper, lower in zip(*pair, strict=True)]
+            for pair in zip(planes[:height], planes[height:], strict=True)
+        ]
+    )
     rest = data[start + number // 2 :]
     if number % 2:
         return labels, bits(rest, height, width), mask
@@ -83,14 +97,14 @@ def plain_unpack(data: bytes, height: int, width: int, stride: int) -> tuple[lis
 def test_any_side_information_comes_back_exactly(side: Side) -> None:
     data = pack_side(side)
     height, width = side.labels.shape
-    assert equal(unpack_side(data, height, width, STRIDE), side)
+    assert equal(unpack_side(data, height, width, STRIDE, classes_of(side)), side)
     assert np.array_equal(unpack_mask(data, height, width, STRIDE), side.mask)
 
 
 @given(sides())
 def test_the_format_is_as_described(side: Side) -> None:
     height, width = side.labels.shape
-    found = plain_unpack(pack_side(side), height, width, STRIDE)
+    found = plain_unpack(pack_side(side), height, width, STRIDE, side.labels.itemsize)
     assert [np.array_equal(a, b) for a, b in zip(found, side, strict=True)] == [True] * 3
 
 
@@ -130,7 +144,7 @@ def test_foreign_bytes_are_decoded_or_refused_and_nothing_else(noise: bytes, hei
 
 def decoded_or_refused(data: bytes, height: int, width: int) -> None:
     try:
-        side = unpack_side(data, height, width, STRIDE)
+        side = unpack_side(data, height, width, STRIDE, 19)
     except StreamError as error:
         assert "\n" not in str(error)
     else:
@@ -154,7 +168,7 @@ def test_a_part_that_inflates_to_more_than_its_picture_is_refused_without_inflat
     tracemalloc.start()
     try:
         with pytest.raises(StreamError, match="does not have the size of its picture"):
-            unpack_side(data, 40, 30, STRIDE)
+            unpack_side(data, 40, 30, STRIDE, 19)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -176,7 +190,7 @@ def test_a_part_that_inflates_to_more_than_its_picture_is_refused_without_inflat
 )
 def test_the_reason_of_a_refusal_is_named(data: bytes, reason: str) -> None:
     with pytest.raises(StreamError, match=reason):
-        unpack_side(data, 4, 5, STRIDE)
+        unpack_side(data, 4, 5, STRIDE, 19)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
@@ -206,6 +220,14 @@ def test_label_maps_may_be_arrays_or_pictures_of_ids(labels: np.ndarray | Image.
     assert np.array_equal(side.labels, LABELS) and side.labels.dtype == np.uint8
     assert np.array_equal(side.edges, borders(LABELS))
     assert side.mask.all()
+
+
+def test_more_than_255_classes_take_two_bytes_and_another_id_for_none() -> None:
+    ids = np.array([[0, 255, 299], [65535, 256, 1]])
+    side = side_information(Selection(ids), ids.shape, 300, 1)
+    assert np.array_equal(side.labels, ids) and side.labels.dtype == np.uint16
+    with pytest.raises(SelectionError, match="has id 300, and this model knows 0 to 299, and 65535 for none"):
+        side_information(Selection(ids + (ids == 299)), ids.shape, 300, 1)
 
 
 def test_the_indices_of_a_palette_picture_are_its_ids() -> None:

@@ -14,15 +14,18 @@ def coefficients(functions: NDArray[np.float64], block: NDArray[np.float64]) -> 
     return np.einsum("kcij,cij->k", functions, block)
 
 
-def test_the_basis_is_orthonormal_over_a_block() -> None:
-    functions = basis(16).reshape(16, -1)
+@pytest.mark.parametrize("block", [8, 16])
+def test_the_basis_is_orthonormal_over_a_block(block: int) -> None:
+    functions = basis(16, block).reshape(16, -1)
     assert np.allclose(functions @ functions.T, np.eye(16))
-    assert np.allclose(basis(16, 8)[..., 8:24, 8:24], basis(16))
+    inner = slice(block // 2, -block // 2)
+    assert np.allclose(basis(16, block, block // 2)[..., inner, inner], basis(16, block))
 
 
-def test_the_fades_of_neighbours_sum_to_one() -> None:
-    ramp = fade()
-    assert np.allclose(ramp[:16, :16] + ramp[16:, :16] + ramp[:16, 16:] + ramp[16:, 16:], 1)
+@pytest.mark.parametrize("block", [8, 16])
+def test_the_fades_of_neighbours_sum_to_one(block: int) -> None:
+    ramp = fade(block)
+    assert np.allclose(ramp[:block, :block] + ramp[block:, :block] + ramp[:block, block:] + ramp[block:, block:], 1)
 
 
 def test_analysis_gives_a_blocks_coefficients_in_units_of_their_deviation() -> None:
@@ -68,3 +71,27 @@ def test_an_untrained_light_model_already_shows_the_picture_and_more_with_more_c
             errors.append(float((x_hat - x).square().mean()))
     assert errors[0] > errors[1] > errors[2]
     assert 10 * np.log10(4 / errors[2]) > 17
+
+
+def test_an_untrained_selective_model_shows_what_the_mask_preserves() -> None:
+    from skimage import data
+
+    compressor = Compressor(ModelConfig(channels=2, mode="sc", classes=3, light=LightConfig()))
+    initialise(compressor, torch.Generator().manual_seed(0))
+    x = torch.tensor(data.coffee()[:320, :480].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    m = torch.zeros(1, 1, 320, 480)
+    m[..., :240] = 1
+    with torch.inference_mode():
+        x_hat = compressor(x, s=torch.zeros(1, 4, 320, 480), m=m).x_hat
+    errors = (x_hat - x).square().mean((0, 1, 2))
+    kept, drawn = (10 * np.log10(4 / float(part.mean())) for part in (errors[:224], errors[256:]))
+    assert kept > 17 and kept > drawn + 4
+
+
+def test_photographs_have_the_assumed_deviations_in_blocks_of_both_sides() -> None:
+    from skimage import data
+
+    x = torch.tensor(data.coffee()[:400, :592].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    for block in (8, 16):
+        spread = Analysis(4, block)(x).std((0, 2, 3))
+        assert ((spread > LATENT_STD / 3) & (spread < LATENT_STD * 3)).all()

@@ -11,8 +11,8 @@ from torch import Tensor
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.features import VGG19
 from gencomp.models.quantizer import Quantizer
+from gencomp.models.transform import LATENT_STD
 from gencomp.training.losses import (
-    LATENT_STD,
     Decoded,
     GeneratorLoss,
     LossConfig,

@@ -1,0 +1,141 @@
+"""How good a model's pictures are beside BPG's at limits of the rate, on a folder of pictures.
+
+Rates are those of whole files. Each limit takes the best file that keeps it; BPG, where none does, its smallest. The
+bars are those of a light model trained on a CPU, for the 24 Kodak images.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.clock import hardware
+from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, say, unmeasured
+from gencomp import Codec
+from gencomp.codec.rate import RateError, bits_per_pixel
+from gencomp.evaluation.classical import CODECS
+from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.models.dists import load_dists
+from gencomp.models.lpips import load_lpips
+from gencomp.weights.cache import weights_path
+
+LIMITS = (0.0181, 0.0363, 0.0726)
+"""Bits per pixel."""
+BARS = {
+    (0.0181, "LPIPS"): Bar("<=", 0.46),
+    (0.0363, "LPIPS"): Bar("<=", 0.39),
+    (0.0363, "PSNR"): Bar(">=", 21.0),
+    (0.0726, "LPIPS"): Bar("<=", 0.36),
+    (0.0726, "PSNR"): Bar(">=", 21.5),
+}
+BESIDE_BPG = {"LPIPS-VGG16": Bar("<=", 1.0), "DISTS": Bar("<=", 1.0)}
+"""Of the model's figure over BPG's, from the lowest limit that BPG comes near on."""
+UNITS = {"rate": "bpp", "PSNR": "dB", "MS-SSIM": "", "LPIPS": "", "LPIPS-VGG16": "", "DISTS": ""}
+BPG_QUANTISERS = range(51, 37, -1)
+
+Pixels = NDArray[np.uint8]
+
+
+class File(NamedTuple):
+    """A picture after coding."""
+
+    size: int
+    """Bytes."""
+    pixels: Pixels
+
+
+class Distances:
+    """All figures of a picture beside its original, by the names of UNITS."""
+
+    def __init__(self) -> None:
+        self.alex = load_lpips(weights_path("lpips-alex"))
+        self.vgg = load_lpips(weights_path("lpips-vgg"), "vgg")
+        self.dists = load_dists(weights_path("dists"), weights_path("lpips-vgg"))
+
+    def __call__(self, x: Pixels, file: File) -> dict[str, float]:
+        images = [torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for pixels in (x, file.pixels)]
+        with torch.inference_mode():
+            lpips, vgg, dists = (float(network(*images)) for network in (self.alex, self.vgg, self.dists))
+        return {
+            "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
+            "PSNR": psnr(x, file.pixels),
+            "MS-SSIM": ms_ssim(x, file.pixels) or float("nan"),
+            "LPIPS": lpips,
+            "LPIPS-VGG16": vgg,
+            "DISTS": dists,
+        }
+
+
+def main() -> int:
+    parser = arguments("Compares a model with BPG at equal rates.")
+    parser.add_argument("images", type=Path, help="a folder of PNG or JPEG pictures")
+    parser.add_argument("--model", metavar="REF", default="light", help="a nested model (default: light)")
+    parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="keep the decoded pictures there")
+    args = parser.parse_args()
+    paths = sorted(path for path in args.images.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    paths = paths[::8] if args.quick else paths
+    codec, distances = Codec.from_reference(args.model), Distances()
+    say(f"{len(paths)} pictures, {args.model}, {hardware(torch.device('cpu'))}")
+    figures: dict[tuple[str, float], list[dict[str, float]]] = {}
+    for path in paths:
+        x = np.asarray(Image.open(path).convert("RGB"))
+        for name, limit, file in (*_of_model(codec, x), *_of_bpg(x)):
+            figures.setdefault((name, limit), []).append(distances(x, file))
+            if args.pictures:
+                args.pictures.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(file.pixels).save(args.pictures / f"{path.stem}-{name}-{limit:g}.png")
+        say(path.name)
+    return finish(list(_rows(figures)), args.json)
+
+
+def _of_model(codec: Codec, x: Pixels) -> Iterator[tuple[str, float, File]]:
+    for limit in LIMITS:
+        try:
+            stream = codec.compress(Image.fromarray(x), max_bpp=limit)
+        except RateError:
+            stream = codec.compress(Image.fromarray(x), channels=1)
+        yield "model", limit, File(len(stream), np.asarray(codec.decompress(stream)))
+
+
+def _of_bpg(x: Pixels) -> Iterator[tuple[str, float, File]]:
+    bpg = CODECS["bpg"]
+    if bpg.missing() is not None:
+        return
+    files: list[bytes] = []
+    for quantiser in BPG_QUANTISERS:
+        files.append(bpg.encode(Image.fromarray(x), quantiser))
+        if bits_per_pixel(len(files[-1]), x.shape[0] * x.shape[1]) > LIMITS[-1]:
+            break
+    for limit in LIMITS:
+        within = [file for file in files if bits_per_pixel(len(file), x.shape[0] * x.shape[1]) <= limit]
+        chosen = within[-1] if within else files[0]
+        yield "BPG", limit, File(len(chosen), np.asarray(bpg.decode(chosen)))
+
+
+def _rows(figures: dict[tuple[str, float], list[dict[str, float]]]) -> Iterator[Row]:
+    for limit in LIMITS:
+        for name, unit in UNITS.items():
+            reference = _mean(f"BPG {name} within {limit:g} bpp", figures.get(("BPG", limit)), name, unit)
+            row = _mean(f"model {name} within {limit:g} bpp", figures[("model", limit)], name, unit)
+            assert row.value is not None
+            if (bar := BARS.get((limit, name))) is not None:
+                yield measured(row.name, row.value, unit, bar)
+            else:
+                yield compared(row.name, row.value, unit, reference, BESIDE_BPG.get(name))
+            yield reference
+
+
+def _mean(title: str, found: list[dict[str, float]] | None, name: str, unit: str) -> Row:
+    if found is None:
+        return unmeasured(title, unit, CODECS["bpg"].missing() or "")
+    return measured(title, statistics.fmean(figure[name] for figure in found), unit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
