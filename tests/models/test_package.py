@@ -94,6 +94,34 @@ def test_tables_that_could_not_code_are_refused(tmp_path: Path, rows: list[list[
         load_package(tmp_path)
 
 
+def by_context(channels: int = CONFIG.channels, contexts: int = 25) -> list[list[list[int]]]:
+    return [[[2**24 - 4, 1, 1, 1, 1]] * contexts] * channels
+
+
+@pytest.mark.parametrize(
+    "rows", [by_context(1), by_context(contexts=24), [[[2**24, 0, 0, 0, 0]] * 25] * CONFIG.channels]
+)
+def test_tables_by_context_that_could_not_code_are_refused(tmp_path: Path, rows: list[list[list[int]]]) -> None:
+    write(tmp_path)
+    static = json.loads((tmp_path / "tables.json").read_text())
+    (tmp_path / "tables.json").write_text(json.dumps(static | {"context": by_context()}))
+    assert load_package(tmp_path).contexts is not None
+    (tmp_path / "tables.json").write_text(json.dumps(static | {"context": rows}))
+    with pytest.raises(PackageError, match="tables.json"):
+        load_package(tmp_path)
+
+
+def test_tables_by_context_come_back_and_belong_to_the_fingerprint(tmp_path: Path) -> None:
+    compressor = write(tmp_path / "plain")
+    plain = load_package(tmp_path / "plain")
+    contexts = np.array(by_context())
+    save_package(tmp_path / "context", CONFIG, compressor, plain.frequencies, contexts)
+    package = load_package(tmp_path / "context")
+    assert plain.contexts is None
+    assert np.array_equal(package.contexts, contexts)
+    assert package.fingerprint != plain.fingerprint
+
+
 def test_single_precision_packages_keep_their_fingerprints() -> None:
     """Streams carry it: another one here makes every stream that was written unreadable."""
     golden = Path(__file__).parents[1] / "codec" / "golden" / "package"
