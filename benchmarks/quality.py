@@ -85,16 +85,17 @@ def main() -> int:
     figures: dict[tuple[str, float], list[dict[str, float]]] = {}
     for path in paths:
         x = np.asarray(Image.open(path).convert("RGB"))
-        for name, limit, file in (*_of_model(codec, x), *_of_bpg(x)):
+        for name, limit, file in (*model_files(codec, x), *bpg_files(x)):
             figures.setdefault((name, limit), []).append(distances(x, file))
             if args.pictures:
                 args.pictures.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(file.pixels).save(args.pictures / f"{path.stem}-{name}-{limit:g}.png")
         say(path.name)
-    return finish(list(_rows(figures)), args.json)
+    return finish(list(rows(figures)), args.json)
 
 
-def _of_model(codec: Codec, x: Pixels) -> Iterator[tuple[str, float, File]]:
+def model_files(codec: Codec, x: Pixels) -> Iterator[tuple[str, float, File]]:
+    """Whose it is, the limit, and the file, in the order of LIMITS."""
     for limit in LIMITS:
         try:
             stream = codec.compress(Image.fromarray(x), max_bpp=limit)
@@ -103,7 +104,8 @@ def _of_model(codec: Codec, x: Pixels) -> Iterator[tuple[str, float, File]]:
         yield "model", limit, File(len(stream), np.asarray(codec.decompress(stream)))
 
 
-def _of_bpg(x: Pixels) -> Iterator[tuple[str, float, File]]:
+def bpg_files(x: Pixels) -> Iterator[tuple[str, float, File]]:
+    """The same of BPG; nothing where its programs are missing."""
     bpg = CODECS["bpg"]
     if bpg.missing() is not None:
         return
@@ -118,7 +120,8 @@ def _of_bpg(x: Pixels) -> Iterator[tuple[str, float, File]]:
         yield "BPG", limit, File(len(chosen), np.asarray(bpg.decode(chosen)))
 
 
-def _rows(figures: dict[tuple[str, float], list[dict[str, float]]]) -> Iterator[Row]:
+def rows(figures: dict[tuple[str, float], list[dict[str, float]]]) -> Iterator[Row]:
+    """The mean figures of all pictures, by whose they are and the limit."""
     for limit in LIMITS:
         for name, unit in UNITS.items():
             reference = _mean(f"BPG {name} within {limit:g} bpp", figures.get(("BPG", limit)), name, unit)
@@ -133,7 +136,7 @@ def _rows(figures: dict[tuple[str, float], list[dict[str, float]]]) -> Iterator[
 
 def _mean(title: str, found: list[dict[str, float]] | None, name: str, unit: str) -> Row:
     if found is None:
-        return unmeasured(title, unit, CODECS["bpg"].missing() or "")
+        return unmeasured(title, unit, CODECS["bpg"].missing() or "no files")
     return measured(title, statistics.fmean(figure[name] for figure in found), unit)
 
 
