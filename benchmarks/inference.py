@@ -4,6 +4,7 @@ The bars compare the codec with the bare networks, in float32 on a CPU with two 
 """
 
 import copy
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from benchmarks.clock import hardware, medians
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, one_line, say, unmeasured
 from gencomp import Codec
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
-from gencomp.models.entropy import fit_frequencies
+from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.export import export_onnx
 from gencomp.models.light import LightConfig
 from gencomp.models.package import Package
@@ -76,8 +77,8 @@ def random_light() -> Package:
     config = ModelConfig(channels=16, nested=True, light=LightConfig())
     compressor = Compressor(config).eval().requires_grad_(False)
     initialise(compressor, torch.Generator().manual_seed(0))
-    counts = np.tile(np.array([11, 23, 32, 23, 11]), (config.channels, 1))
-    return Package(config, compressor, fit_frequencies(counts), bytes(32))
+    counts = np.tile(np.array([11, 23, 32, 23, 11]), (config.channels, config.levels**2, 1))
+    return Package(config, compressor, fit_frequencies(counts.sum(1)), bytes(32), fit_contexts(counts))
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -207,7 +208,7 @@ def onnx_call(one: Pass, folder: Path, package: Package, device: str) -> Call | 
 
 def on_cpu(package: Package) -> Package:
     """The package with a copy of its networks on the CPU."""
-    return Package(package.config, copy.deepcopy(package.compressor).cpu(), package.frequencies, package.fingerprint)
+    return dataclasses.replace(package, compressor=copy.deepcopy(package.compressor).cpu())
 
 
 if __name__ == "__main__":

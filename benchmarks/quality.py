@@ -1,9 +1,10 @@
 """How good a model's pictures are beside BPG's at limits of the rate, on a folder of pictures.
 
-Rates are those of whole files. Each limit takes the best file that keeps it; BPG, where none does, its smallest. The
+Rates are those of whole files. Each limit takes the largest file that keeps it, and where none does the smallest. The
 bars are those of a light model trained on a CPU, for the 24 Kodak images.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Iterator
@@ -35,9 +36,9 @@ BARS = {
     (0.0726, "PSNR"): Bar(">=", 21.5),
 }
 BESIDE_BPG = {"LPIPS-VGG16": Bar("<=", 1.0), "DISTS": Bar("<=", 1.0)}
-"""Of the model's figure over BPG's, from the lowest limit that BPG comes near on."""
+"""Of the model's figure over BPG's, even where BPG's files are larger than the limit."""
 UNITS = {"rate": "bpp", "PSNR": "dB", "MS-SSIM": "", "LPIPS": "", "LPIPS-VGG16": "", "DISTS": ""}
-BPG_QUANTISERS = range(51, 37, -1)
+BPG_QUANTISERS = range(51, -1, -1)
 
 Pixels = NDArray[np.uint8]
 
@@ -60,12 +61,13 @@ class Distances:
 
     def __call__(self, x: Pixels, file: File) -> dict[str, float]:
         images = [torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for pixels in (x, file.pixels)]
+        similarity = ms_ssim(x, file.pixels)
         with torch.inference_mode():
             lpips, vgg, dists = (float(network(*images)) for network in (self.alex, self.vgg, self.dists))
         return {
             "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
             "PSNR": psnr(x, file.pixels),
-            "MS-SSIM": ms_ssim(x, file.pixels) or float("nan"),
+            "MS-SSIM": math.nan if similarity is None else similarity,
             "LPIPS": lpips,
             "LPIPS-VGG16": vgg,
             "DISTS": dists,
@@ -78,9 +80,15 @@ def main() -> int:
     parser.add_argument("--model", metavar="REF", default="light", help="a nested model (default: light)")
     parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="keep the decoded pictures there")
     args = parser.parse_args()
+    if not args.images.is_dir():
+        parser.error(f"{args.images}: no such folder")
     paths = sorted(path for path in args.images.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     paths = paths[::8] if args.quick else paths
+    if not paths:
+        parser.error(f"{args.images}: no PNG or JPEG pictures")
     codec, distances = Codec.from_reference(args.model), Distances()
+    if not codec.package.config.nested:
+        parser.error(f"{args.model} is not nested: it has one rate")
     say(f"{len(paths)} pictures, {args.model}, {hardware(torch.device('cpu'))}")
     figures: dict[tuple[str, float], list[dict[str, float]]] = {}
     for path in paths:

@@ -90,7 +90,10 @@ def main() -> None:
     help="Code the most channels whose file is within N bytes.",
 )
 @click.option(
-    "--labels", metavar="MAP", type=FilePath, help="Selective: IN's class ids, a one-channel picture; 255 is none."
+    "--labels",
+    metavar="MAP",
+    type=FilePath,
+    help="Selective: IN's class ids, a one-channel picture; 255 (or 65535) is none.",
 )
 @click.option(
     "--preserve",

@@ -35,7 +35,7 @@ from stages.scratch import scratch
 PRIVATE_SOURCES = ("cityscapes",)
 """Sources whose pictures may not be passed on, and so never become artifacts of a tracking server."""
 TABLE_IMAGES = 2000
-"""Training images whose symbols the static tables are counted on."""
+"""Training images whose symbols the tables are counted on."""
 
 
 class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,7 +135,7 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         def progress(report: Progress) -> None:
             line(report)
             logger.metrics(report.step, report.losses)
-            if report.step % config.training.picture_every == 0:
+            if report.step % config.training.picture_every == 0 or report.step == config.training.steps:
                 path = pictures / f"centers-{report.step:07d}.png"
                 Image.fromarray(draw_usage(report.usage)).save(path)
                 logger.picture(report.step, "centers", path)

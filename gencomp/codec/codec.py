@@ -22,7 +22,7 @@ from gencomp.codec.container import (
     pack,
     parse,
 )
-from gencomp.codec.pixels import canonical, check_size
+from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Bits, Side, pack_side, unlabelled, unpack_mask, unpack_side
@@ -36,8 +36,9 @@ Number = TypeVar("Number", bound=np.generic)
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
 MAX_UNTILED_PIXELS = 1 << 24
-"""Largest picture, in pixels. Instance normalisation reads the statistics of the whole picture, so it cannot be tiled,
-and the networks hold it in memory at once: at width 60 about 0.9 GB per megapixel."""
+"""Largest picture, in pixels, once it is padded. Instance normalisation reads the statistics of the whole picture, so
+it cannot be tiled, and the networks hold it in memory at once: at width 60 about 0.9 GB per megapixel, and for SC 4
+bytes more per pixel and class."""
 
 
 class Codec:
@@ -102,19 +103,19 @@ class Codec:
         code all channels, whatever is asked for, and a limit is a check.
 
         SC models need `labels`, ids (H, W) of the upright picture, 255 where unlabelled (65535 for models of more than
-        255 classes); `edges` (H, W) of instances
-        are by default the borders of `labels` and of `instances` (H, W), where given. `preserve` is a region such as
-        "all", the default, "none", "box:0,0,64,64", "classes:3,8" or "instances:2", or a mask (H, W). A latent position
-        is coded where any of its pixels is preserved. Other models take none of the four.
+        255 classes); `edges` (H, W) of instances are by default the borders of `labels` and of `instances` (H, W),
+        where given. `preserve` is a region such as "all", the default, "none", "box:0,0,64,64", "classes:3,8" or
+        "instances:2", or a mask (H, W). A latent position is coded where any of its pixels is preserved. Other models
+        take none of the four.
 
         Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
-        kept, SelectionError and RegionError. The stream is never larger than `bound_bytes` of its latent and its side
-        information: where `context` or `static` does not save, it is `raw`; a model without tables by context codes
-        `static`.
+        kept, SelectionError and RegionError. `entropy="context"` takes the shortest of context, static and raw, and
+        `static` that of static and raw, so that the stream is never larger than `bound_bytes` of its latent and its
+        side information.
         """
         limit = asked_limit(channels, max_bpp, max_bytes)
         self._check_channels(channels)
-        rgb = _checked(image)
+        rgb = self._checked(image)
         side = self._side(rgb, Selection(labels, edges, instances, preserve))
         symbols = self._symbols(rgb, side)
         if self.package.config.nested and channels is None:
@@ -129,7 +130,7 @@ class Codec:
 
         It depends on the stream alone: the noise v of models that take it is drawn from the payload's CRC-32.
         """
-        stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
+        stream = self._parsed(data)
         width, height = stream.header.width, stream.header.height
         pixels = self._generate(stream, self._decode(stream))[:height, :width]
         return Image.fromarray(np.ascontiguousarray(pixels))
@@ -148,24 +149,44 @@ class Codec:
         Of SC, with what `compress` takes: symbol L // 2, for odd L the center 0, where nothing is preserved and so
         nothing is coded. Raises as `compress` does.
         """
-        rgb = _checked(image)
+        rgb = self._checked(image)
         return self._symbols(rgb, self._side(rgb, Selection(labels, edges, instances, preserve)))
 
     def decode_symbols(self, data: bytes) -> Symbols:
         """The coded symbols (C, h, w) of a stream, the same on every machine; runs no network. Of SC, symbol L // 2
         where none is coded. Raises StreamError."""
-        return self._decode(parse(data))
+        return self._decode(self._parsed(data))
 
     def decode_side(self, data: bytes) -> Side:
         """Label map, edges and mask of an SC stream, exactly as they were coded; runs no network.
 
         Raises StreamError, also for a stream of another kind.
         """
-        stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
+        stream = self._parsed(data)
         self._check_model(stream)
         if stream.header.mode != "sc":
             raise StreamError("this stream has no side information: it is not of selective compression")
         return self._unpack_side(stream)
+
+    def _checked(self, image: Image.Image) -> Image.Image:
+        """The picture in RGB. Raises PictureError for one that is empty or, once padded, too large."""
+        check_size(image, MAX_UNTILED_PIXELS)
+        if refusal := self._too_large(*image.size):
+            raise PictureError(refusal)
+        return canonical(image)
+
+    def _parsed(self, data: bytes) -> Stream:
+        """The stream, of which nothing is decoded yet. Raises StreamError, also for one that pads to too much."""
+        stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
+        if refusal := self._too_large(stream.header.width, stream.header.height):
+            raise StreamError(refusal)
+        return stream
+
+    def _too_large(self, width: int, height: int) -> str:
+        """Why a picture of a size cannot be coded, or nothing."""
+        if self._padded_side(width) * self._padded_side(height) <= MAX_UNTILED_PIXELS:
+            return ""
+        return f"a picture of {width} x {height} pixels is, padded, over the limit of {MAX_UNTILED_PIXELS} pixels"
 
     def _check_channels(self, channels: int | None) -> None:
         if channels is not None and channels not in self._codable:
@@ -301,11 +322,6 @@ class Codec:
         config = self.package.config
         smallest = max(SMALLEST_SIDE, config.smallest_side)
         return max(smallest, -(-side // config.stride) * config.stride)
-
-
-def _checked(image: Image.Image) -> Image.Image:
-    check_size(image, MAX_UNTILED_PIXELS)
-    return canonical(image)
 
 
 def _replicated(array: npt.NDArray[Number], height: int, width: int) -> npt.NDArray[Number]:

@@ -6,7 +6,9 @@
 | static | by their channel's frequencies | channels, rows, columns |
 | context | by their channel's frequencies beside their left and upper neighbours | channels, antidiagonals, rows |
 
-On an antidiagonal no symbol has another one as its neighbour, so a decoder takes it in one step.
+Of left neighbour a and upper neighbour b, the frequencies are those of row L a + b of the channel's table; a neighbour
+outside the picture or outside SC's mask counts as L // 2. On an antidiagonal no symbol is another one's neighbour, so a
+decoder takes it in one step.
 """
 
 from collections.abc import Sequence
@@ -51,9 +53,9 @@ class Message(NamedTuple):
     symbols: npt.NDArray[np.int32]
     """(n,), in their order."""
     model: constriction.stream.model.Categorical
-    """Of all symbols, or the family of theirs."""
+    """One for all symbols, or CONTEXT_MODEL."""
     rows: npt.NDArray[np.float32] | None
-    """(n, L), each symbol's member of the family."""
+    """(n, L), what CONTEXT_MODEL takes beside each symbol."""
 
 
 def encode(
@@ -63,19 +65,19 @@ def encode(
     entropy: Entropy,
     positions: Positions | None = None,
 ) -> Coded:
-    """Code symbols (C, h, w), all of them or those at `positions`.
+    """Code symbols (C, h, w), all of them or those at `positions`; elsewhere they must be L // 2.
 
-    `context` falls back to `static` where there are no tables by context, and both to `raw` where that is no larger, so
-    the bound always holds.
+    `context` takes the shortest of context, where there are tables for it, static and raw, `static` that of the last
+    two, so the bound always holds.
     """
     coded = _everywhere(symbols.shape[1:]) if positions is None else positions
     raw = pack_symbols(symbols[:, coded].reshape(-1), frequencies.shape[1]).rstrip(b"\0")
-    if entropy == "raw":
-        return Coded("raw", raw)
-    chosen: Entropy = "static" if contexts is None else entropy
-    messages = _messages(symbols, frequencies, contexts if chosen == "context" else None, coded)
-    payload = _encode_range(messages)
-    return Coded(chosen, payload) if len(payload) < len(raw) else Coded("raw", raw)
+    found = [Coded("raw", raw)]
+    if entropy != "raw":
+        found.append(Coded("static", _encode_range(_messages(symbols, frequencies, None, coded))))
+    if entropy == "context" and contexts is not None:
+        found.append(Coded("context", _encode_range(_messages(symbols, frequencies, contexts, coded))))
+    return min(found, key=lambda one: len(one.payload))
 
 
 def least_payloads(
@@ -86,17 +88,23 @@ def least_payloads(
     Close to the size that `encode` arrives at, from one pass over all channels. It is no estimate: all zeros cost next
     to nothing, whatever their frequency.
     """
+    tables = [None, contexts] if entropy == "context" and contexts is not None else [None]
+    everywhere = _everywhere(symbols.shape[1:])
+    ranged = [_least_ranged(_messages(symbols, frequencies, table, everywhere)) for table in tables]
     raw = pack_symbols(symbols.reshape(-1), frequencies.shape[1])
+    ends = [packed_bytes(count * everywhere.size, frequencies.shape[1]) for count in range(1, len(symbols) + 1)]
+    shared = [len(raw[: max(0, end - _CARRIED)].rstrip(b"\0")) for end in ends]
+    return [min(sizes) for sizes in zip(shared, *ranged, strict=True)]
+
+
+def _least_ranged(messages: list[Message]) -> list[int]:
+    """The same of the range coder's payloads alone."""
     encoder = constriction.stream.queue.RangeEncoder()
     least = []
-    everywhere = _everywhere(symbols.shape[1:])
-    messages = _messages(symbols, frequencies, contexts if entropy == "context" else None, everywhere)
-    for count, message in enumerate(messages, 1):
+    for message in messages:
         _put(encoder, message)
         sealed = encoder.get_compressed().astype(">u4").tobytes()[:-_TAIL]
-        ranged = min(len(sealed.rstrip(b"\0")), len(sealed.rstrip(b"\xff")))  # cut there, or carried over into there
-        shared = max(0, packed_bytes(count * message.symbols.size, frequencies.shape[1]) - _CARRIED)
-        least.append(min(ranged, len(raw[:shared].rstrip(b"\0"))))
+        least.append(min(len(sealed.rstrip(b"\0")), len(sealed.rstrip(b"\xff"))))  # cut, or carried over into there
     return least
 
 

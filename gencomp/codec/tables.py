@@ -4,16 +4,10 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-PRECISION = 24
-"""Frequencies of one table sum to 2**24: the fixed-point precision of constriction's range coder."""
+from gencomp.models.entropy import PRECISION
+
 CONTEXT_MODEL = constriction.stream.model.Categorical(perfect=False)
-"""The family of models of which each symbol gets its own."""
-
-
-def context_rows(contexts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """What CONTEXT_MODEL takes beside each symbol, by channel and context, for frequencies (C, L**2, L) as above."""
-    _check(contexts)
-    return (contexts - 1).astype(np.float32)
+"""Takes a row of probabilities beside each symbol."""
 
 
 def static_models(frequencies: npt.NDArray[np.int64]) -> list[constriction.stream.model.Categorical]:
@@ -25,6 +19,12 @@ def static_models(frequencies: npt.NDArray[np.int64]) -> list[constriction.strea
     """
     _check(frequencies)
     return [constriction.stream.model.Categorical((row - 1).astype(np.float32), perfect=False) for row in frequencies]
+
+
+def context_rows(contexts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """What CONTEXT_MODEL takes beside each symbol, by channel and context, for frequencies (C, L**2, L), as exactly."""
+    _check(contexts)
+    return (contexts - 1).astype(np.float32)
 
 
 def _check(frequencies: npt.NDArray[np.int64]) -> None:

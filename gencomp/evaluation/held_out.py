@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gencomp.codec.container import Entropy
 from gencomp.codec.pixels import canonical
 from gencomp.codec.side import label_type, unlabelled
 
@@ -53,7 +54,7 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Split of the shards that is held out from training."""
     images: str | None
     """A folder of pictures to evaluate on instead of the split; null for the split."""
-    entropy: Literal["raw", "static", "context"]
+    entropy: Entropy
     """Entropy coding of the models' files."""
     max_bpp: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Largest rate of a file of a nested model, bits per pixel; none: the codec's default."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRECISION = 24
-"""Bits; the frequencies of a channel sum to 2**PRECISION."""
+"""Bits; the frequencies of a table sum to 2**PRECISION, the fixed-point precision of constriction's range coder."""
 
 
 MAX_CONTEXT_LEVELS = 8
@@ -14,8 +14,10 @@ PRIOR = 8
 
 
 def contexts_of(symbols: NDArray[np.integer], levels: int) -> NDArray[np.intp]:
-    """Symbols (..., h, w) -> the context of each, L a + b for left neighbour a and upper neighbour b. Outside the
-    picture, neighbours are L // 2."""
+    """Symbols (..., h, w) -> the context of each, L a + b for left neighbour a and upper neighbour b of its channel.
+
+    A neighbour outside the picture is L // 2, and so must those be that are not coded.
+    """
     left, upper = (np.full(symbols.shape, levels // 2, np.intp) for _ in range(2))
     left[..., 1:] = symbols[..., :-1]
     upper[..., 1:, :] = symbols[..., :-1, :]
@@ -25,8 +27,11 @@ def contexts_of(symbols: NDArray[np.integer], levels: int) -> NDArray[np.intp]:
 def count_contexts(symbols: NDArray[np.integer], levels: int) -> NDArray[np.int64]:
     """Symbols (C, h, w) in [0, levels) -> how often each occurs per channel and context, (C, levels**2, levels).
 
-    Summed over contexts, they are the counts of `count_symbols`.
+    Summed over contexts, they are the counts of `count_symbols`; those alone, (C, 1, levels), for more than
+    MAX_CONTEXT_LEVELS levels.
     """
+    if levels > MAX_CONTEXT_LEVELS:
+        return count_symbols(symbols, levels)[:, None]
     cells = contexts_of(symbols, levels) * levels + symbols
     counts = count_symbols(cells.astype(np.int64), levels**3)
     return counts.reshape(len(symbols), levels**2, levels)

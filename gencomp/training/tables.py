@@ -18,11 +18,11 @@ from gencomp.models.semantics import one_hot
 def count_centers(compressor: Compressor, shards: Path, images: int) -> NDArray[np.int64]:
     """How often each center is used per channel and context, (C, L**2, L), over the first `images` training images.
 
-    They are whole, padded by replication to a multiple of the stride and at least the smallest side, as the codec does.
+    They are whole, padded by replication to a multiple of the stride and at least the smallest side, as in the codec.
     SC is counted over whole images too, since any part of one may be preserved.
     """
     config, levels = compressor.config, len(compressor.q.centers)
-    counts: list[NDArray[np.int64]] = []
+    total = np.zeros((), np.int64)
     with torch.inference_mode():
         for sample in itertools.islice(stored_samples(shards, "train"), images):
             x = images_to_tensor([sample.image])
@@ -32,8 +32,8 @@ def count_centers(compressor: Compressor, shards: Path, images: int) -> NDArray[
             edges = (0, width - x.shape[3], 0, height - x.shape[2])
             x = pad(x, edges, mode="replicate")
             inputs = (x, pad(_semantics(sample, config.classes), edges, mode="replicate")) if config.classes else (x,)
-            counts.append(count_contexts(compressor.q.symbols(compressor.E(*inputs))[0].numpy(), levels))
-    return np.sum(counts, axis=0)
+            total = total + count_contexts(compressor.q.symbols(compressor.E(*inputs))[0].numpy(), levels)
+    return total
 
 
 def _semantics(sample: Sample, classes: int) -> Tensor:

@@ -110,7 +110,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     checkpoint_every: Positive = 100
     """Steps between resume states; a multiple of `log_every`."""
     picture_every: Positive = 100
-    """Steps between pictures of reconstructions."""
+    """Steps between pictures of reconstructions and of the use of centers; the latter at rows of history.csv alone."""
     losses: LossConfig = LossConfig()
     """Weights of the terms of the objective."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -390,7 +390,7 @@ class Run:
         row = {name: float(value) for name, value in means.items()}
         counts = self.accelerator.reduce(self.counts, "sum")
         row["dead_centers"] = float(dead_centers(counts))
-        usage = counts.long().cpu().numpy().copy()
+        usage = counts.long().cpu().numpy()
         self.sums.clear()
         self.counts.zero_()
         broken = [name for name, value in row.items() if not math.isfinite(value)]

@@ -13,7 +13,7 @@ from PIL import Image
 
 import gencomp
 from gencomp.codec.codec import MAX_UNTILED_PIXELS, Codec
-from gencomp.codec.container import Entropy, Header, StreamError, bound_bytes, describe, pack, parse
+from gencomp.codec.container import ENTROPIES, Entropy, Header, StreamError, bound_bytes, describe, pack, parse
 from gencomp.codec.pixels import PictureError
 from gencomp.models.package import Package
 from gencomp.references import UnknownModelError
@@ -45,9 +45,7 @@ def test_pictures_of_any_size_come_back_at_their_size(codec: Codec, size: tuple[
 
 
 @settings(max_examples=15)
-@given(
-    st.integers(1, 70), st.integers(1, 70), st.integers(0, 99), st.sampled_from(["raw", "static"]), st.integers(1, 3)
-)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 99), st.sampled_from(ENTROPIES), st.integers(1, 3))
 def test_the_decoder_finds_the_symbols_of_the_encoder(
     codec: Codec, width: int, height: int, seed: int, entropy: Entropy, channels: int
 ) -> None:
@@ -77,12 +75,23 @@ def test_a_random_picture_uses_all_centers(codec: Codec) -> None:
     assert set(codec.symbols(textured(128, 128)).reshape(-1).tolist()) == {0, 1, 2, 3, 4}
 
 
-def test_raw_takes_the_bound_and_static_at_most_as_much(codec: Codec) -> None:
+def test_raw_takes_the_bound_static_at_most_as_much_and_context_no_more(codec: Codec) -> None:
     image = textured(200, 120)
-    raw, static = codec.compress(image, entropy="raw"), codec.compress(image)
+    raw, static, context = (codec.compress(image, entropy=entropy) for entropy in ENTROPIES)
     assert describe(raw).entropy == "raw"
-    assert len(static) <= len(raw) <= bound_bytes(4, 8, 13, 5)
-    assert np.array_equal(codec.decode_symbols(raw), codec.decode_symbols(static))
+    assert len(context) <= len(static) <= len(raw) <= bound_bytes(4, 8, 13, 5)
+    assert codec.compress(image) == context
+    for stream in (raw, static, context):
+        assert np.array_equal(codec.decode_symbols(stream), codec.symbols(image))
+
+
+def test_thin_pictures_whose_padding_is_over_the_limit_are_refused(codec: Codec) -> None:
+    header = Header(1 << 20, 1, 4, "static", codec.package.fingerprint[:4])
+    for decode in (codec.decompress, codec.decode_symbols):
+        with pytest.raises(StreamError, match="1048576 x 1 pixels is, padded, over the limit"):
+            decode(pack(header, b""))
+    with pytest.raises(PictureError, match="padded, over the limit"):
+        codec.compress(Image.new("L", (1 << 20, 1)))
 
 
 def test_one_pixel_takes_at_most_18_bytes(codec: Codec) -> None:
@@ -117,7 +126,7 @@ def test_a_stream_with_other_channels_than_its_model_is_refused(codec: Codec, pi
 def test_a_damaged_payload_with_a_right_checksum_is_a_picture_or_a_refusal(codec: Codec, picture: Image.Image) -> None:
     header, payload = parse(codec.compress(picture))
     random = np.random.default_rng(0)
-    for entropy in ("raw", "static"):
+    for entropy in ENTROPIES:
         for _ in range(40):
             noise = random.integers(0, 256, int(random.integers(0, len(payload) + 3))).astype(np.uint8).tobytes()
             stream = pack(replace(header, entropy=entropy), noise)

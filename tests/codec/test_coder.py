@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode, least_payloads
-from gencomp.codec.container import Entropy, StreamError, packed_bytes
+from gencomp.codec.container import ENTROPIES, Entropy, StreamError, packed_bytes
 from gencomp.models.entropy import count_contexts, count_symbols, fit_contexts, fit_frequencies
 
 SKEWED = fit_frequencies(np.array([[1, 5, 88, 5, 1], [40, 30, 15, 10, 5]]))
@@ -103,33 +103,40 @@ def test_any_payload_gives_symbols_or_a_refusal(payload: bytes, entropy: Entropy
         assert symbols.max() < 5
 
 
-@pytest.mark.parametrize("entropy", ["raw", "static"])
+CONTEXTS = np.repeat(SKEWED[:, None], 25, 1)
+"""By context, and yet the same in all."""
+
+
+@pytest.mark.parametrize("entropy", ENTROPIES)
 def test_every_flipped_bit_of_a_payload_gives_symbols_or_a_refusal(entropy: Entropy) -> None:
-    symbols = drawn(SKEWED, (2, 6, 6))
-    coded = encode(symbols, SKEWED, None, entropy)
+    symbols = smooth((2, 12, 12)) if entropy == "context" else drawn(SKEWED, (2, 6, 6))
+    tables = tables_of(smooth((2, 40, 40), seed=1)) if entropy == "context" else (SKEWED, None)
+    coded = encode(symbols, *tables, entropy)
+    assert coded.entropy == entropy
     changed = 0
     for bit in range(8 * len(coded.payload)):
         damaged = bytearray(coded.payload)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            changed += not np.array_equal(decode(bytes(damaged), coded.entropy, symbols.shape, SKEWED), symbols)
+            changed += not np.array_equal(decode(bytes(damaged), coded.entropy, symbols.shape, *tables), symbols)
         except StreamError:
             changed += 1
     assert changed >= 8 * len(coded.payload) - 8  # the last byte has room to spare
 
 
-@pytest.mark.parametrize("entropy", ["raw", "static"])
+@pytest.mark.parametrize("entropy", ENTROPIES)
 def test_a_payload_above_the_bound_is_refused_before_it_is_decoded(entropy: Entropy) -> None:
     room = packed_bytes(2 * 5 * 5, 5)
     with pytest.raises(StreamError, match=f"{room + 1} bytes where at most {room} can be"):
-        decode(b"\1" * (room + 1), entropy, (2, 5, 5), SKEWED)
+        decode(b"\1" * (room + 1), entropy, (2, 5, 5), SKEWED, CONTEXTS)
 
 
-@pytest.mark.parametrize("entropy", ["raw", "static"])
-def test_an_empty_payload_for_a_large_latent_neither_hangs_nor_fails(entropy: Entropy) -> None:
+@pytest.mark.parametrize("entropy", ENTROPIES)
+@pytest.mark.parametrize("size", [(1024, 1024), (2, 32768)], ids=str)
+def test_an_empty_payload_for_a_large_latent_neither_hangs_nor_fails(entropy: Entropy, size: tuple[int, int]) -> None:
     start = time.perf_counter()
-    symbols = decode(b"", entropy, (2, 1024, 1024), SKEWED)
-    assert symbols.shape == (2, 1024, 1024)
+    symbols = decode(b"", entropy, (2, *size), SKEWED, CONTEXTS)
+    assert symbols.shape == (2, *size)
     assert time.perf_counter() - start < 5
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import (
+    ENTROPIES,
     HEADER_BYTES,
     Entropy,
     Parts,
@@ -87,7 +88,7 @@ def test_pictures_of_any_size_come_back_at_their_size(either_codec: Codec, size:
 
 
 @settings(max_examples=25)
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 99), st.sampled_from(["raw", "static"]))
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 99), st.sampled_from(ENTROPIES))
 def test_the_decoder_finds_the_symbols_of_the_encoder_where_they_are_preserved(
     codec: Codec, width: int, height: int, seed: int, entropy: Entropy
 ) -> None:
@@ -238,7 +239,7 @@ def test_a_damaged_payload_with_a_right_checksum_is_a_picture_or_a_refusal(codec
         changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
     cut = bytes(changed[: data.draw(st.integers(0, len(changed)))])
     noise = data.draw(st.sampled_from([bytes(changed), cut, cut + b"\1" * 9]))
-    entropy = data.draw(st.sampled_from(["raw", "static"]))
+    entropy = data.draw(st.sampled_from(ENTROPIES))
     stream = pack(replace(header, entropy=entropy), noise)
     try:
         decoded = codec.decompress(stream)
@@ -262,7 +263,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused(codec: Codec) -> None
 
 def test_symbols_where_none_are_preserved_are_refused(codec: Codec) -> None:
     header, payload = parse(codec.compress(scene(20, 9), labels=label_map(20, 9), preserve="none"))
-    for entropy in ("raw", "static"):
+    for entropy in ENTROPIES:
         assert (codec.decode_symbols(pack(replace(header, entropy=entropy), payload)) == 2).all()
         with pytest.raises(StreamError, match="1 bytes where at most 0 can be"):
             codec.decompress(pack(replace(header, entropy=entropy), payload + b"\1"))

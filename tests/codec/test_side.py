@@ -134,17 +134,18 @@ def test_damaged_side_information_is_decoded_or_refused_and_nothing_else(side: S
     for _ in range(data.draw(st.integers(1, 4))):
         packed[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
     damaged = bytes(packed[: data.draw(st.integers(0, len(packed)))]) + data.draw(st.binary(max_size=4))
-    decoded_or_refused(damaged, height, width)
+    decoded_or_refused(damaged, height, width, classes_of(side))
 
 
 @given(st.binary(max_size=80), st.integers(1, 30), st.integers(1, 30))
 def test_foreign_bytes_are_decoded_or_refused_and_nothing_else(noise: bytes, height: int, width: int) -> None:
-    decoded_or_refused(noise, height, width)
+    decoded_or_refused(noise, height, width, 19)
+    decoded_or_refused(noise, height, width, 300)
 
 
-def decoded_or_refused(data: bytes, height: int, width: int) -> None:
+def decoded_or_refused(data: bytes, height: int, width: int, classes: int) -> None:
     try:
-        side = unpack_side(data, height, width, STRIDE, 19)
+        side = unpack_side(data, height, width, STRIDE, classes)
     except StreamError as error:
         assert "\n" not in str(error)
     else:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gencomp.codec.tables import PRECISION, static_models
+from gencomp.codec.tables import static_models
 from gencomp.models import entropy
 
 
@@ -15,7 +15,3 @@ def test_frequencies_that_cannot_be_coded_with_are_refused(rows: list[list[int]]
 
 def test_each_channel_gets_a_model() -> None:
     assert len(static_models(entropy.fit_frequencies(np.ones((7, 5), np.int64)))) == 7
-
-
-def test_fitted_tables_have_the_precision_of_the_coder() -> None:
-    assert PRECISION == entropy.PRECISION

@@ -57,8 +57,11 @@ def run(
     model: ModelConfig = MODEL,
     warn: Callable[[int, str], None] = lambda step, message: None,
     initial: dict[str, torch.Tensor] | None = None,
+    reports: list[Progress] | None = None,
 ) -> Trained:
     def progress(report: Progress) -> None:
+        if reports is not None:
+            reports.append(report)
         if report.step == stop_at:
             raise Killed
 
@@ -194,10 +197,19 @@ def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_p
 def test_centers_are_counted_over_whole_padded_training_images(photo_shards: Path, tmp_path: Path) -> None:
     compressor = run(photo_shards, tmp_path / "a").compressor
     counts = count_centers(compressor, photo_shards, images=100)
-    assert counts.shape == (2, 5)
-    assert (counts.sum(1) == 4 * (96 // 16) * (80 // 16)).all()
+    assert counts.shape == (2, 25, 5)
+    assert (counts.sum((1, 2)) == 4 * (96 // 16) * (80 // 16)).all()
     one = count_centers(compressor, photo_shards, images=1)
-    assert (one.sum(1) == 30).all()
+    assert (one.sum((1, 2)) == 30).all()
+
+
+def test_each_row_comes_with_the_use_of_centers_since_the_last_one(photo_shards: Path, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    config = msgspec.structs.replace(TRAINING, steps=5)
+    run(photo_shards, tmp_path / "a", config, reports=reports)
+    assert [report.step for report in reports] == [2, 4, 5]
+    symbols = config.batch * (config.crop // 16) ** 2
+    assert [report.usage.sum(1).tolist() for report in reports] == [[2 * symbols] * 2, [2 * symbols] * 2, [symbols] * 2]
 
 
 def test_the_number_of_loader_processes_changes_nothing(photo_shards: Path, tmp_path: Path) -> None:
