@@ -7,7 +7,7 @@ bars are those of a light model trained on a CPU, for the 24 Kodak images.
 import math
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from benchmarks.clock import hardware
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, say, unmeasured
@@ -52,26 +53,35 @@ class File(NamedTuple):
 
 
 class Distances:
-    """All figures of a picture beside its original, by the names of UNITS."""
+    """All figures of files beside their original, by the names of UNITS."""
 
     def __init__(self) -> None:
-        self.alex = load_lpips(weights_path("lpips-alex"))
-        self.vgg = load_lpips(weights_path("lpips-vgg"), "vgg")
-        self.dists = load_dists(weights_path("dists"), weights_path("lpips-vgg"))
-
-    def __call__(self, x: Pixels, file: File) -> dict[str, float]:
-        images = [torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for pixels in (x, file.pixels)]
-        similarity = ms_ssim(x, file.pixels)
-        with torch.inference_mode():
-            lpips, vgg, dists = (float(network(*images)) for network in (self.alex, self.vgg, self.dists))
-        return {
-            "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
-            "PSNR": psnr(x, file.pixels),
-            "MS-SSIM": math.nan if similarity is None else similarity,
-            "LPIPS": lpips,
-            "LPIPS-VGG16": vgg,
-            "DISTS": dists,
+        self.networks = {
+            "LPIPS": load_lpips(weights_path("lpips-alex")),
+            "LPIPS-VGG16": load_lpips(weights_path("lpips-vgg"), "vgg"),
+            "DISTS": load_dists(weights_path("dists"), weights_path("lpips-vgg")),
         }
+
+    def __call__(self, x: Pixels, files: Sequence[File]) -> list[dict[str, float]]:
+        """One dictionary per file. The original goes through each network once, and so does each decoded picture."""
+        pictures = {file.pixels.tobytes(): file.pixels for file in files}
+        with torch.inference_mode():
+            decoded = torch.cat([_tensor(pixels) for pixels in pictures.values()])
+            found = {name: network(_tensor(x), decoded).tolist() for name, network in self.networks.items()}
+        column = {key: index for index, key in enumerate(pictures)}
+        return [
+            {
+                "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
+                "PSNR": psnr(x, file.pixels),
+                "MS-SSIM": math.nan if (similarity := ms_ssim(x, file.pixels)) is None else similarity,
+                **{name: values[column[file.pixels.tobytes()]] for name, values in found.items()},
+            }
+            for file in files
+        ]
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1  # (1, 3, H, W)
 
 
 def main() -> int:
@@ -93,8 +103,10 @@ def main() -> int:
     figures: dict[tuple[str, float], list[dict[str, float]]] = {}
     for path in paths:
         x = np.asarray(Image.open(path).convert("RGB"))
-        for name, limit, file in (*model_files(codec, x), *bpg_files(x)):
-            figures.setdefault((name, limit), []).append(distances(x, file))
+        files = [*model_files(codec, x), *bpg_files(x)]
+        measured_files = distances(x, [file for _, _, file in files])
+        for (name, limit, file), found in zip(files, measured_files, strict=True):
+            figures.setdefault((name, limit), []).append(found)
             if args.pictures:
                 args.pictures.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(file.pixels).save(args.pictures / f"{path.stem}-{name}-{limit:g}.png")

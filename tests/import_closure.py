@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gencomp", "stages", "flows")
+PACKAGE_FILES = ("config.json", "model.safetensors", "tables.json")
 ON_DEMAND = {("gencomp/references.py", "gencomp/registry/release.py")}
 """Imports that happen only when a model is asked for by its registry name, which no DVC stage does."""
 
@@ -78,13 +79,21 @@ def write() -> None:
 
 
 def extra_files(definition: dict[str, object]) -> list[str]:
-    """Files that a stage reads beside its modules: the page template of the report."""
-    modules = closure(stage_entry(definition))
-    return sorted(
+    """What a stage reads beside its modules: the page template of the report, the shipped models that a training may
+    start from."""
+    entry = stage_entry(definition)
+    templates = (
         str(template.relative_to(ROOT))
-        for folder in {Path(module).parent for module in modules if module.endswith("report.py")}
+        for folder in {Path(module).parent for module in closure(entry) if module.endswith("report.py")}
         for template in (ROOT / folder).glob("*.jinja")
     )
+    return sorted(templates) + (shipped_files() if entry == "stages/train.py" else [])
+
+
+def shipped_files() -> list[str]:
+    """The packages that come with the project, without their model cards."""
+    shipped = (path for name in PACKAGE_FILES for path in (ROOT / "gencomp/shipped").glob(f"*/{name}"))
+    return sorted(str(path.relative_to(ROOT)) for path in shipped)
 
 
 if __name__ == "__main__":

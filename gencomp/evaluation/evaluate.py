@@ -51,6 +51,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Files larger than header + side information + log2(L) bits for each symbol."""
     symbol_mismatches: int
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
+    max_bpp: float | None
+    """The limit that a nested model was asked to keep; none: its rate is its own."""
 
 
 class _Evaluated(NamedTuple):
@@ -77,6 +79,7 @@ def evaluate(
     """
     package = load_package(package_folder)
     codec = Codec.from_package(package)
+    limit = max_bpp if package.config.nested else None
     seen = hashlib.sha256()
     results: list[_Evaluated] = []
     with whole_folder(output) as folder:
@@ -86,13 +89,14 @@ def evaluate(
             update_digest(seen, sample.image)
             given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
             try:
-                results.append(_evaluate_image(codec, sample.image, given, entropy, max_bpp, name, folder))
+                results.append(_evaluate_image(codec, sample.image, given, entropy, limit, name, folder))
             except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
-    return _metrics(results, seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex())
+    identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
+    return _metrics(results, *identity, limit)
 
 
 def metrics_json(metrics: Metrics) -> bytes:
@@ -125,7 +129,7 @@ def _evaluate_image(
         codec.compress(
             picture,
             entropy=entropy,
-            max_bpp=max_bpp if codec.package.config.nested else None,
+            max_bpp=max_bpp,
             labels=labels,
             edges=edges,
             instances=instances,
@@ -181,7 +185,7 @@ def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> i
     return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
 
 
-def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str) -> Metrics:
+def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str, max_bpp: float | None) -> Metrics:
     rows = [result.row for result in results]
     bpp = _mean([row.bpp for row in rows])
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
@@ -200,6 +204,7 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
         ms_ssim=None if similarity is None else round(similarity, 6),
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
+        max_bpp=max_bpp,
     )
 
 

@@ -46,6 +46,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Files above the bound."""
     symbol_mismatches: int
     """Symbols that came out of a file other than they went in."""
+    max_bpp: float | None = None
+    """The limit that a nested model was asked to keep; none: its rate is its own."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -102,10 +104,14 @@ def absolute_checks(measured: Measured, package: str, bound_bpp: float, config: 
 
 
 def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> list[Check]:
-    """Is the candidate, on the same pictures, not worse than the champion beyond the tolerances?"""
+    """Is the candidate, on the same pictures, not worse than the champion beyond the tolerances?
+
+    Two models that fill up one limit with as many channels as fit are free to take more or less of it.
+    """
     same = candidate.evaluation_digest == champion.evaluation_digest
     psnr = champion.psnr - tolerances.psnr
-    bpp = champion.bpp * (1 + tolerances.bpp)
+    shared = candidate.max_bpp if candidate.max_bpp == champion.max_bpp else None
+    bpp = champion.bpp * (1 + tolerances.bpp) if shared is None else shared
     return [
         _check("pictures", same, candidate.evaluation_digest, champion.evaluation_digest, "evaluated on {} and {}"),
         _check("psnr", candidate.psnr >= psnr, candidate.psnr, psnr, "{} dB, at least {}"),

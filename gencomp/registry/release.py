@@ -153,7 +153,7 @@ def promote(
         return _crown(client, version, {COMPARISON_TAG: "there was no champion"}, [])
     _set_alias(client, version, CHALLENGER)
     try:
-        checks = compare(measured, _measured(client, champion, measured.evaluation_digest, evaluate), tolerances)
+        checks = compare(measured, _measured(client, champion, measured, evaluate), tolerances)
     except RegistryError as error:
         why = f"champion version {champion.version} could not be evaluated: {error}"
         _set_tags(client, version, {COMPARISON_TAG: why})
@@ -192,10 +192,15 @@ def read_measured(tags: Mapping[str, str]) -> Measured:
 
 
 def _measured(
-    client: "MlflowClient", champion: "ModelVersion", digest: str, evaluate: Callable[["ModelVersion"], Measured]
+    client: "MlflowClient",
+    champion: "ModelVersion",
+    candidate: Measured,
+    evaluate: Callable[["ModelVersion"], Measured],
 ) -> Measured:
-    """The champion on the current evaluation: as recorded, or measured now and recorded."""
-    if champion.tags.get(f"{MEASURED_TAG}evaluation_digest") == msgspec.json.encode(digest).decode():
+    """The champion on the candidate's pictures and within its limit: as recorded, or measured now and recorded."""
+    recorded = champion.tags.get(f"{MEASURED_TAG}evaluation_digest"), champion.tags.get(f"{MEASURED_TAG}max_bpp")
+    current = measured_tags(candidate)
+    if recorded == (current[f"{MEASURED_TAG}evaluation_digest"], current[f"{MEASURED_TAG}max_bpp"]):
         return read_measured(champion.tags)
     measured = evaluate(champion)
     _set_tags(client, champion, measured_tags(measured))

@@ -113,6 +113,13 @@ def test_a_candidate_may_be_worse_than_the_champion_only_within_the_tolerances(
     assert [check.name for check in compare(changed(**fields), GOOD, TOLERANCES) if not check.passed] == names
 
 
+def test_models_that_fill_up_one_limit_are_compared_by_it_and_not_by_their_rates() -> None:
+    champion, candidate = changed(bpp=0.030, max_bpp=0.036), changed(bpp=0.0359, max_bpp=0.036)
+    assert passed(compare(candidate, champion, TOLERANCES))
+    for other in (changed(bpp=0.0359, max_bpp=0.05), changed(bpp=0.0359), changed(bpp=0.0361, max_bpp=0.036)):
+        assert [check.name for check in compare(other, champion, TOLERANCES) if not check.passed] == ["rate"]
+
+
 def test_pictures_too_small_for_ms_ssim_are_compared_without_it() -> None:
     small = changed(ms_ssim=None)
     assert passed(compare(small, small, TOLERANCES))

@@ -1,0 +1,73 @@
+"""The shipped model: small enough, on every rate, and true to a stream of its own for ever."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from gencomp import Codec
+from gencomp.codec.container import describe
+from gencomp.codec.rate import DEFAULT_MAX_BPP
+from gencomp.evaluation.metrics import psnr
+from gencomp.references import SHIPPED_MODELS, resolve
+
+LIGHT = SHIPPED_MODELS / "light-1"
+GOLDEN = Path(__file__).parent / "codec" / "golden" / "light-1"
+FINGERPRINT = "72e814c924c90aacc0da1e0d823154e975865dd95947d5612ae2e16f4b9f741f"
+SYMBOLS = "2bec0fd110a5263647b6aa378d4ede706efaf227afab450edb9b4e43a59f58e6"
+"""SHA-256 of the golden stream's symbols."""
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec.from_reference()
+
+
+@pytest.fixture(scope="module")
+def coffee() -> Image.Image:
+    """A photograph that the model was not trained on, 600 x 400."""
+    return Image.fromarray(data.coffee())
+
+
+def test_it_is_the_default_and_has_a_card(codec: Codec) -> None:
+    assert resolve("light") == resolve("light-1") == LIGHT
+    assert codec.package.fingerprint.hex() == FINGERPRINT
+    card = (LIGHT / "README.md").read_text()
+    for word in ("CC BY-SA 4.0", "It invents", "Kodak", "two CPU cores"):
+        assert word in card
+
+
+def test_it_is_small(codec: Codec) -> None:
+    assert sum(file.stat().st_size for file in LIGHT.iterdir()) <= 13e6
+    assert sum(p.numel() for p in codec.package.compressor.parameters()) <= 6e6
+
+
+def test_its_streams_decode_to_the_same_symbols_everywhere(codec: Codec) -> None:
+    symbols = codec.decode_symbols((GOLDEN / "coffee.gnc").read_bytes())
+    assert hashlib.sha256(symbols.tobytes()).hexdigest() == SYMBOLS
+
+
+def test_its_golden_picture_decodes_as_it_did(codec: Codec) -> None:
+    decoded = np.asarray(codec.decompress((GOLDEN / "coffee.gnc").read_bytes())).astype(int)
+    expected = np.asarray(Image.open(GOLDEN / "coffee.png")).astype(int)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded - expected).max() <= 1
+
+
+def test_it_keeps_to_the_default_rate_and_shows_the_picture(codec: Codec, coffee: Image.Image) -> None:
+    stream = codec.compress(coffee)
+    found = describe(stream)
+    assert 0.8 * DEFAULT_MAX_BPP < found.bpp <= DEFAULT_MAX_BPP
+    assert found.entropy == "context"
+    assert psnr(np.asarray(coffee), np.asarray(codec.decompress(stream))) > 20.5
+
+
+def test_more_channels_cost_more_and_show_more(codec: Codec, coffee: Image.Image) -> None:
+    streams = [codec.compress(coffee, channels=count) for count in (1, 3, 7, 13)]
+    sizes = [len(stream) for stream in streams]
+    quality = [psnr(np.asarray(coffee), np.asarray(codec.decompress(stream))) for stream in streams]
+    assert sizes == sorted(sizes) and quality == sorted(quality)
+    assert quality[-1] > quality[0] + 3
