@@ -1,11 +1,12 @@
 """Prefect's runner of due flow runs, with a SIGTERM that ends it and its runs."""
 
 import signal
+import threading
 
 import psutil
 from prefect.runner import Runner
 
-from flows.guard import signal_descendants
+from flows.guard import GRACE_SECONDS, end_descendants, signal_descendants
 
 
 class StoppableRunner(Runner):
@@ -18,4 +19,8 @@ class StoppableRunner(Runner):
 
     def handle_sigterm(self, *_arguments: object) -> None:
         signal_descendants(signal.SIGTERM, spared=self.others)
+        # A run that is just starting may miss the signal, and the runner waits for its runs.
+        kill = threading.Timer(GRACE_SECONDS, end_descendants, kwargs={"spared": self.others})
+        kill.daemon = True
+        kill.start()
         signal.raise_signal(signal.SIGINT)
