@@ -119,6 +119,9 @@ class PlainSelection(
     """An image whose shorter side is below this is dropped as too small, pixels."""
     longer_side: Count | None = None
     """An image with a longer side above this is reduced to it, pixels; none: no image is."""
+    tile: Annotated[int, msgspec.Meta(ge=64)] | None = None
+    """Each image is cut into the fewest equal tiles with sides up to this, pixels, and each tile is a sample: so large
+    images count for more than small ones in training. None: an image is a sample."""
 
 
 SelectionConfig = PaperSelection | CleanSelection | PlainSelection

@@ -153,7 +153,8 @@ class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ShardCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """asked = kept + the sum over `rejected`, by reason; `labelled` of the kept have a label map."""
+    """Images: asked = kept + the sum over `rejected`, by reason; `labelled` of the kept have a label map. With `tile`,
+    there are more samples than images kept."""
 
     asked: int
     kept: int

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import itertools
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +33,16 @@ class Selected(NamedTuple):
     """The same of the upright original."""
 
 
+class Tile(NamedTuple):
+    """A sample: a selected image, or a part of it."""
+
+    key: str
+    data: bytes
+    extension: str
+    box: tuple[int, int, int, int]
+    """Left, upper, right and lower border within the selected image, pixels."""
+
+
 def select(config: SelectionConfig, key: str, data: bytes, extension: str, code: int, pixels: int) -> Selected:
     """Apply a recipe to an image file of at most `pixels` pixels; `code` is the EXIF orientation that turns it upright.
 
@@ -45,6 +58,22 @@ def select(config: SelectionConfig, key: str, data: bytes, extension: str, code:
         case PlainSelection():
             as_is = extension in ("jpg", "png") and stored.mode == "RGB" and code == orientation(stored) == 1
             return _plain(config, image, Selected(data, extension, image.size, image.size) if as_is else None)
+
+
+def tiles(config: SelectionConfig, key: str, selected: Selected) -> Iterator[Tile]:
+    """The samples that a selected image becomes, row by row; of several, the keys end in row and column."""
+    width, height = selected.size
+    side = config.tile if isinstance(config, PlainSelection) and config.tile else max(width, height)
+    columns, rows = math.ceil(width / side), math.ceil(height / side)
+    if columns * rows == 1:
+        yield Tile(key, selected.data, selected.extension, (0, 0, width, height))
+        return
+    image = Image.open(io.BytesIO(selected.data))
+    for i, j in itertools.product(range(rows), range(columns)):
+        left, right = (width * step // columns for step in (j, j + 1))
+        upper, lower = (height * step // rows for step in (i, i + 1))
+        box = (left, upper, right, lower)
+        yield Tile(f"{key}-{i}-{j}", _encoded(image.crop(box), "PNG"), "png", box)
 
 
 def clean_factor(config: CleanSelection, key: str, size: Size) -> float:

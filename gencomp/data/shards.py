@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.data import manifest
@@ -27,15 +28,17 @@ from gencomp.data.manifest import (
     tally,
 )
 from gencomp.data.partitions import described, finish, fresh
-from gencomp.data.selection import Selected, select
+from gencomp.data.selection import Selected, Tile, select, tiles
 from gencomp.data.semantics import png, resize_edges, resize_labels
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one partition: a shard of `split`, with `labelled` label maps, and what is not in it."""
+    """The outcome of one partition: a shard of `split`, with `kept` images and `labelled` label maps, and what is not
+    in it."""
 
     split: Split
     rejects: list[Reject]
+    kept: int
     labelled: int
     part: Part | None
 
@@ -69,7 +72,7 @@ def write_shards(
             rejects=sorted(rejects, key=lambda reject: (reject.split, reject.id)),
             counts=ShardCounts(
                 asked=len(source.items),
-                kept=sum(split.samples for split in splits.values()),
+                kept=sum(record.kept for record in records),
                 labelled=sum(record.labelled for record in records),
                 rejected=tally(reject.reason for reject in rejects),
             ),
@@ -88,6 +91,7 @@ def shard_partition(
     maps = dict(read_samples(semantics)) if semantics.exists() else {}
     rejects: list[Reject] = []
     sidecars: list[RawSidecar] = []
+    samples: list[str] = []
 
     def members() -> Iterator[tuple[str, bytes]]:
         for key, files in read_samples(raw):
@@ -100,34 +104,42 @@ def shard_partition(
                 maps.pop(key, None)
                 rejects.append(Reject(id=sidecar.id, key=key, split=sidecar.split, reason=error.reason))
                 continue
-            yield f"{key}.{selected.extension}", selected.data
-            yield from _resized_maps(key, maps.get(key), selected)
-            yield f"{key}.json", manifest.encode(_sidecar(sidecar, selected))
+            resized = _resized_maps(key, maps.get(key), selected)
+            for tile in tiles(selection, key, selected):
+                samples.append(tile.key)
+                yield f"{tile.key}.{tile.extension}", tile.data
+                for name, pixels in resized.items():
+                    left, upper, right, lower = tile.box
+                    yield f"{tile.key}.{name}", png(pixels[upper:lower, left:right])
+                yield f"{tile.key}.json", manifest.encode(_sidecar(sidecar, selected, tile))
 
     write_tar(tar, members())
-    kept = len(sidecars) - len(rejects)
-    if not kept:
+    if not samples:
         tar.unlink()
-    part = described(tar, kept) if kept else None
-    return ShardRecord(split=sidecars[0].split, rejects=rejects, labelled=len(maps), part=part)
+    part = described(tar, len(samples)) if samples else None
+    kept = len(sidecars) - len(rejects)
+    return ShardRecord(split=sidecars[0].split, rejects=rejects, kept=kept, labelled=len(maps), part=part)
 
 
-def _resized_maps(key: str, maps: dict[str, bytes] | None, selected: Selected) -> Iterator[tuple[str, bytes]]:
+def _resized_maps(key: str, maps: dict[str, bytes] | None, selected: Selected) -> dict[str, NDArray[np.integer]]:
     if maps is None:
-        return
+        return {}
     labels = Image.open(io.BytesIO(maps["labels.png"]))
     edges = Image.open(io.BytesIO(maps["edges.png"]))
     assert labels.size == edges.size == selected.original_size, f"{key}: label map of another size than its image"
-    yield f"{key}.labels.png", png(np.asarray(resize_labels(labels, selected.size)))
-    yield f"{key}.edges.png", png(resize_edges(np.asarray(edges), selected.size))
+    return {
+        "labels.png": np.asarray(resize_labels(labels, selected.size)),
+        "edges.png": resize_edges(np.asarray(edges), selected.size),
+    }
 
 
-def _sidecar(raw: RawSidecar, selected: Selected) -> ShardSidecar:
+def _sidecar(raw: RawSidecar, selected: Selected, tile: Tile) -> ShardSidecar:
+    left, upper, right, lower = tile.box
     return ShardSidecar(
-        key=raw.key,
+        key=tile.key,
         split=raw.split,
-        width=selected.size[0],
-        height=selected.size[1],
+        width=right - left,
+        height=lower - upper,
         original_width=selected.original_size[0],
         original_height=selected.original_size[1],
         author=raw.author,

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from gencomp.data.dataset import CleanSelection, PaperSelection, PlainSelection, SelectionConfig
 from gencomp.data.failure import Rejected
 from gencomp.data.photograph import ORIENTATION
-from gencomp.data.selection import Selected, clean_factor, mean_brightness, mean_saturation, select
+from gencomp.data.selection import Selected, clean_factor, mean_brightness, mean_saturation, select, tiles
 
 Make = Callable[..., bytes]
 PAPER = PaperSelection(
@@ -145,3 +147,28 @@ def test_samples_carry_no_profile_or_comment_of_the_original(make_photo: Make) -
     for config in (PAPER, CLEAN, REDUCED):
         info = opened(apply(config, data, "jpg")).info
         assert not {"icc_profile", "comment"} & info.keys()
+
+
+@given(st.integers(64, 300), st.integers(64, 300), st.integers(64, 128))
+def test_tiles_are_few_nearly_equal_and_make_up_the_image(width: int, height: int, tile: int) -> None:
+    config = PlainSelection(minimum_side=8, tile=tile)
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    selected = apply(config, png(Image.fromarray(pixels)))
+    found = list(tiles(config, "k", selected))
+    assert len(found) == -(-width // tile) * -(-height // tile)
+    seen = np.zeros((height, width), np.int64)
+    for part in found:
+        left, upper, right, lower = part.box
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(part.data))), pixels[upper:lower, left:right])
+        assert tile // 2 <= right - left <= tile and tile // 2 <= lower - upper <= tile
+        seen[upper:lower, left:right] += 1
+    assert (seen == 1).all()
+    assert len({part.key for part in found}) == len(found)
+
+
+def test_an_image_of_one_tile_keeps_its_bytes_and_its_key(make_photo: Make) -> None:
+    config = PlainSelection(minimum_side=8, tile=100)
+    data = make_photo(1, 100, 93)
+    selected = apply(config, data, "jpg")
+    assert [part[:3] for part in tiles(config, "k", selected)] == [("k", data, "jpg")]
+    assert len(list(tiles(PLAIN, "k", selected))) == 1

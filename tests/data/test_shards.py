@@ -172,6 +172,24 @@ def test_unusable_label_maps_are_recorded_and_their_photographs_stay(tmp_path: P
     assert len(samples(out)) == 3
 
 
+def test_tiles_have_the_maps_of_their_part_and_count_as_samples_of_one_image(troubled: str, tmp_path: Path) -> None:
+    whole, _ = build(troubled, tmp_path / "whole", PlainSelection(minimum_side=1))
+    out, shards = build(troubled, tmp_path / "tiles", PlainSelection(minimum_side=1, tile=64))
+    large, found = samples(whole)["0a"], samples(out)
+    parts = [found[f"0a-0-{j}"] for j in (0, 1)]
+    assert "0a" not in found
+    for name in ("labels.png", "edges.png"):
+        joined = np.concatenate([np.asarray(Image.open(io.BytesIO(part[name]))) for part in parts], 1)
+        assert np.array_equal(joined, np.asarray(Image.open(io.BytesIO(large[name])))) and joined.any()
+    sidecars = [json.loads(part["json"]) for part in parts]
+    assert [(s["key"], s["id"], s["width"], s["height"]) for s in sidecars] == [
+        ("0a-0-0", "0a", 46, 61),
+        ("0a-0-1", "0a", 47, 61),
+    ]
+    assert shards.counts.asked == shards.counts.kept + sum(shards.counts.rejected.values())
+    assert sum(split.samples for split in shards.splits.values()) == len(found) > shards.counts.kept
+
+
 def stage(name: str, folder: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", f"stages.{name}", "own"]
