@@ -124,15 +124,15 @@ def _stop_with_starter() -> None:
 
 def end_descendants(*, spared: frozenset[int] = frozenset()) -> None:
     """End every process below this one but the children `spared` and theirs: SIGTERM, then SIGKILL after a grace."""
-    signal_descendants(signal.SIGTERM, spared=spared)
+    _signal_descendants(signal.SIGTERM, spared=spared)
     psutil.wait_procs(_descendants(spared), timeout=GRACE_SECONDS)
     give_up = time.monotonic() + GRACE_SECONDS
     while (left := _descendants(spared)) and time.monotonic() < give_up:
-        signal_descendants(signal.SIGKILL, spared=spared)
+        _signal_descendants(signal.SIGKILL, spared=spared)
         psutil.wait_procs(left, timeout=0.5)
 
 
-def signal_descendants(number: signal.Signals, *, spared: frozenset[int] = frozenset()) -> None:
+def _signal_descendants(number: signal.Signals, *, spared: frozenset[int] = frozenset()) -> None:
     """Send a signal to every process below this one but the children `spared` and theirs."""
     for process in _descendants(spared):
         with contextlib.suppress(psutil.NoSuchProcess):

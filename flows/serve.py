@@ -87,8 +87,8 @@ def serve(cron: str | None, parameters: dict[str, int | None]) -> None:
     due = f"at {cron} UTC" if cron else "for runs started by hand"
     click.echo(f"Serving retrain/{DEPLOYMENT} {due}; Ctrl-C stops it.")
     try:
-        asyncio.run(runner.start())
-    except KeyboardInterrupt:
+        asyncio.run(runner.serve())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("Stopped: the schedule is paused until the next start.")
     finally:
         end_descendants(spared=runner.others)

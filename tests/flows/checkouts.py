@@ -73,9 +73,11 @@ class Family:
         self.environment = environment | {MARK: self._mark}
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, background: bool = False) -> subprocess.Popen[str]:
+        """`background`: as a script's `&` starts it, deaf to SIGINT."""
+        deaf = ["sh", "-c", 'trap \'\' INT; exec "$0" "$@"'] if background else []
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [*deaf, sys.executable, *arguments],
             cwd=self._root,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -29,7 +29,7 @@ def test_an_overlapping_run_is_refused_and_a_stopped_server_leaves_nothing_behin
     served: Family, checkout: Path, server: Server
 ) -> None:
     (checkout / "train.sh").write_text(WAITING_TRAIN)
-    serve = served.start(*SERVE, "--cron", "0 3 29 2 *")
+    serve = served.start(*SERVE, "--cron", "0 3 29 2 *", background=True)
 
     def deployed() -> bool:
         try:
