@@ -50,7 +50,7 @@ class DiscriminatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     scales: Positive = 3
     """Scales that D looks at."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """Of D's Adam, constant; none: that of E and G, by their schedule."""
+    """Of D's Adam, by the schedule of E and G; none: theirs."""
     betas: tuple[float, float] | None = None
     """Of D's Adam; none: those of E and G."""
     semantics: bool = False
@@ -356,11 +356,11 @@ class Run:
 
     def _set_learning_rate(self, step: int) -> None:
         config = self.config
-        rate = learning_rate(config, step)
+        share = scheduled_share(config, step)
         for group in self.step_G.param_groups:
-            group["lr"] = rate
+            group["lr"] = share * config.learning_rate
         for group in self.step_D.param_groups:
-            group["lr"] = config.discriminator.learning_rate or rate
+            group["lr"] = share * (config.discriminator.learning_rate or config.learning_rate)
 
     def _add(self, loss_G: GeneratorLoss, loss_D: Tensor, gap: Tensor) -> None:
         values = {"loss": loss_G.total, **loss_G._asdict(), "discriminator": loss_D, "score_gap": gap}
@@ -400,12 +400,12 @@ class Run:
         return Progress(step, row, usage)
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Of E and G in step number `step`."""
+def scheduled_share(config: TrainingConfig, step: int) -> float:
+    """What step number `step` has of the learning rates, in [0, 1]."""
     start = {"constant": config.steps, "cosine": 0, "decay": config.adversarial_from}[config.schedule]
     fallen = max(0, step - start) / max(1, config.steps - start)
     share = (1 + math.cos(math.pi * fallen)) / 2
-    return config.learning_rate * share * min(1.0, (step + 1) / max(config.warmup, 1))
+    return share * min(1.0, (step + 1) / max(config.warmup, 1))
 
 
 def _classes(model: ModelConfig, config: TrainingConfig, shards: Path) -> int:

@@ -22,7 +22,7 @@ from gencomp.training.trainer import (
     Progress,
     Trained,
     TrainingConfig,
-    learning_rate,
+    scheduled_share,
     train,
 )
 from gencomp.weights.cache import weights_path
@@ -343,14 +343,28 @@ def test_fine_tuning_starts_from_the_given_weights(photo_shards: Path, tmp_path:
     ("schedule", "rates"), [("constant", [1, 1, 1]), ("cosine", [1, 0.5, 0]), ("decay", [1, 1, 0.5])]
 )
 def test_the_learning_rate_follows_its_schedule(schedule: str, rates: list[float]) -> None:
-    config = msgspec.structs.replace(TRAINING, schedule=schedule, steps=100, adversarial_from=0, learning_rate=1.0)
+    config = msgspec.structs.replace(TRAINING, schedule=schedule, steps=100, adversarial_from=0, learning_rate=3.0)
     if schedule == "decay":
         config = msgspec.structs.replace(config, adversarial_from=50)
-        assert learning_rate(config, 75) == pytest.approx(0.5)
+        assert scheduled_share(config, 75) == pytest.approx(0.5)
         rates = [1, 1, 0]
-    assert [learning_rate(config, step) for step in (0, 50, 100)] == pytest.approx(rates)
+    assert [scheduled_share(config, step) for step in (0, 50, 100)] == pytest.approx(rates)
     warm = msgspec.structs.replace(config, warmup=10)
-    assert learning_rate(warm, 4) == pytest.approx(0.5 * learning_rate(config, 4))
+    assert scheduled_share(warm, 4) == pytest.approx(0.5 * scheduled_share(config, 4))
+
+
+def test_the_discriminator_has_a_learning_rate_of_its_own_by_the_same_schedule(
+    photo_shards: Path, tmp_path: Path
+) -> None:
+    discriminator = DiscriminatorConfig(width=4, scales=1, learning_rate=0.02)
+    config = msgspec.structs.replace(TRAINING, steps=6, discriminator=discriminator)
+    run(photo_shards, tmp_path / "a", config)
+    state = load_state(tmp_path / "a")
+    assert state is not None
+    share = scheduled_share(config, 5)
+    assert 0 < share < 1
+    assert state["optimiser_D"]["param_groups"][0]["lr"] == pytest.approx(0.02 * share)
+    assert state["optimiser_G"]["param_groups"][0]["lr"] == pytest.approx(config.learning_rate * share)
 
 
 def test_label_maps_that_do_not_fit_are_refused(photo_shards: Path, tmp_path: Path) -> None:
