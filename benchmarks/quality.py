@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from benchmarks.clock import hardware
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, say, unmeasured
 from gencomp import Codec
 from gencomp.codec.rate import RateError, bits_per_pixel
+from gencomp.data.loader import images_to_tensor
 from gencomp.evaluation.classical import CODECS
+from gencomp.evaluation.held_out import HeldOutError, folder_images
 from gencomp.evaluation.metrics import ms_ssim, psnr
 from gencomp.models.dists import load_dists
 from gencomp.models.lpips import load_lpips
@@ -66,8 +67,8 @@ class Distances:
         """One dictionary per file. The original goes through each network once, and so does each decoded picture."""
         pictures = {file.pixels.tobytes(): file.pixels for file in files}
         with torch.inference_mode():
-            decoded = torch.cat([_tensor(pixels) for pixels in pictures.values()])
-            found = {name: network(_tensor(x), decoded).tolist() for name, network in self.networks.items()}
+            original, decoded = images_to_tensor([x]), images_to_tensor(list(pictures.values()))
+            found = {name: network(original, decoded).tolist() for name, network in self.networks.items()}
         column = {key: index for index, key in enumerate(pictures)}
         return [
             {
@@ -80,37 +81,30 @@ class Distances:
         ]
 
 
-def _tensor(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1  # (1, 3, H, W)
-
-
 def main() -> int:
     parser = arguments("Compares a model with BPG at equal rates.")
     parser.add_argument("images", type=Path, help="a folder of PNG or JPEG pictures")
     parser.add_argument("--model", metavar="REF", default="light", help="a nested model (default: light)")
     parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="keep the decoded pictures there")
     args = parser.parse_args()
-    if not args.images.is_dir():
-        parser.error(f"{args.images}: no such folder")
-    paths = sorted(path for path in args.images.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    paths = paths[::8] if args.quick else paths
-    if not paths:
-        parser.error(f"{args.images}: no PNG or JPEG pictures")
+    try:
+        images = list(folder_images(args.images))[:: 8 if args.quick else 1]
+    except HeldOutError as error:
+        parser.error(str(error))
     codec, distances = Codec.from_reference(args.model), Distances()
     if not codec.package.config.nested:
         parser.error(f"{args.model} is not nested: it has one rate")
-    say(f"{len(paths)} pictures, {args.model}, {hardware(torch.device('cpu'))}")
+    say(f"{len(images)} pictures, {args.model}, {hardware(torch.device('cpu'))}")
     figures: dict[tuple[str, float], list[dict[str, float]]] = {}
-    for path in paths:
-        x = np.asarray(Image.open(path).convert("RGB"))
+    for key, x in images:
         files = [*model_files(codec, x), *bpg_files(x)]
         measured_files = distances(x, [file for _, _, file in files])
         for (name, limit, file), found in zip(files, measured_files, strict=True):
             figures.setdefault((name, limit), []).append(found)
             if args.pictures:
                 args.pictures.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(file.pixels).save(args.pictures / f"{path.stem}-{name}-{limit:g}.png")
-        say(path.name)
+                Image.fromarray(file.pixels).save(args.pictures / f"{key}-{name}-{limit:g}.png")
+        say(key)
     return finish(list(rows(figures)), args.json)
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
 from gencomp.codec.radix import pack_symbols, unpack_symbols
+from gencomp.codec.side import Bits
 from gencomp.codec.tables import CONTEXT_MODEL, context_rows, static_models
 from gencomp.models.entropy import contexts_of
 
@@ -29,8 +30,6 @@ Frequencies = npt.NDArray[np.int64]
 """Integer frequencies of the centers, (C, L), rows summing to 2**24."""
 Contexts = npt.NDArray[np.int64]
 """The same by context, (C, L**2, L), as `contexts_of` numbers them."""
-Positions = npt.NDArray[np.bool_]
-"""(h, w), where symbols are coded."""
 
 _WORD = 4
 """Bytes per word of the range coder."""
@@ -63,7 +62,7 @@ def encode(
     frequencies: Frequencies,
     contexts: Contexts | None,
     entropy: Entropy,
-    positions: Positions | None = None,
+    positions: Bits | None = None,
 ) -> Coded:
     """Code symbols (C, h, w), all of them or those at `positions`; elsewhere they must be L // 2.
 
@@ -114,7 +113,7 @@ def decode(
     shape: tuple[int, int, int],
     frequencies: Frequencies,
     contexts: Contexts | None = None,
-    positions: Positions | None = None,
+    positions: Bits | None = None,
 ) -> Symbols:
     """The symbols (C, h, w) of `shape`, L // 2 outside `positions`. Raises StreamError for a payload that no encoder
     can have written.
@@ -130,22 +129,24 @@ def decode(
     symbols = np.full(shape, levels // 2, np.uint8)
     if entropy == "raw":
         symbols[:, coded] = unpack_symbols(payload.ljust(room, b"\0"), count, levels).reshape(shape[0], -1)
-    elif entropy == "static":
-        symbols[:, coded] = _decode_static(payload, shape[0], count // shape[0], frequencies)
-    elif contexts is None:
-        raise StreamError("this stream is coded by context, and its model has no tables for that")
-    else:
-        _decode_context(payload, symbols, coded, contexts)
+        return symbols
+    try:
+        if entropy == "static":
+            _decode_static(payload, symbols, coded, frequencies)
+        elif contexts is None:
+            raise StreamError("this stream is coded by context, and its model has no tables for that")
+        else:
+            _decode_context(payload, symbols, coded, contexts)
+    except AssertionError:  # how constriction reports a number outside its final interval
+        raise StreamError("damaged stream: its payload stands for no symbols") from None
     return symbols
 
 
-def _everywhere(shape: Sequence[int]) -> Positions:
+def _everywhere(shape: Sequence[int]) -> Bits:
     return np.ones(tuple(shape), np.bool_)
 
 
-def _messages(
-    symbols: Symbols, frequencies: Frequencies, contexts: Contexts | None, positions: Positions
-) -> list[Message]:
+def _messages(symbols: Symbols, frequencies: Frequencies, contexts: Contexts | None, positions: Bits) -> list[Message]:
     """One per channel, coded by context where there are tables for it."""
     if contexts is None:
         models = static_models(frequencies)
@@ -159,7 +160,7 @@ def _messages(
     ]
 
 
-def _antidiagonals(positions: Positions) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _antidiagonals(positions: Bits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows and columns of the positions, from the upper left corner on, and where a new antidiagonal begins."""
     rows, columns = np.nonzero(positions)
     order = np.argsort(rows + columns, kind="stable")
@@ -218,30 +219,24 @@ def _decoder(payload: bytes) -> constriction.stream.queue.RangeDecoder:
     return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
 
-def _decode_static(payload: bytes, channels: int, count: int, frequencies: Frequencies) -> Symbols:
+def _decode_static(payload: bytes, symbols: Symbols, positions: Bits, frequencies: Frequencies) -> None:
+    """Fill in the symbols (C, h, w) at `positions`."""
     decoder = _decoder(payload)
-    symbols = np.empty((channels, count), np.uint8)
-    try:
-        for row, model in zip(symbols, static_models(frequencies), strict=True):
-            row[:] = decoder.decode(model, row.size)
-    except AssertionError:  # how constriction reports a number outside its final interval
-        raise StreamError("damaged stream: its payload stands for no symbols") from None
-    return symbols
+    count = int(positions.sum())
+    for channel, model in zip(symbols, static_models(frequencies), strict=True):
+        channel[positions] = decoder.decode(model, count)
 
 
-def _decode_context(payload: bytes, symbols: Symbols, positions: Positions, contexts: Contexts) -> None:
-    """Fill in the symbols (C, h, w) at `positions`; those elsewhere are L // 2."""
+def _decode_context(payload: bytes, symbols: Symbols, positions: Bits, contexts: Contexts) -> None:
+    """The same; symbols elsewhere are L // 2."""
     decoder = _decoder(payload)
     levels = contexts.shape[2]
     rows, columns, borders = _antidiagonals(positions)
     waves = [wave for wave in zip(np.split(rows, borders), np.split(columns, borders), strict=True) if wave[0].size]
     h, w = positions.shape
-    try:
-        for channel, members in zip(symbols, context_rows(contexts), strict=True):
-            framed = np.full((h + 1, w + 1), levels // 2, np.intp)
-            for i, j in waves:
-                context = framed[i + 1, j] * levels + framed[i, j + 1]
-                framed[i + 1, j + 1] = decoder.decode(CONTEXT_MODEL, members[context])
-            channel[:] = framed[1:, 1:]
-    except AssertionError:
-        raise StreamError("damaged stream: its payload stands for no symbols") from None
+    for channel, members in zip(symbols, context_rows(contexts), strict=True):
+        framed = np.full((h + 1, w + 1), levels // 2, np.intp)
+        for i, j in waves:
+            context = framed[i + 1, j] * levels + framed[i, j + 1]
+            framed[i + 1, j + 1] = decoder.decode(CONTEXT_MODEL, members[context])
+        channel[:] = framed[1:, 1:]

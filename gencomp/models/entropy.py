@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 PRECISION = 24
 """Bits; the frequencies of a table sum to 2**PRECISION, the fixed-point precision of constriction's range coder."""
 
-
 MAX_CONTEXT_LEVELS = 8
 """Beyond so many centers there are no tables by context: they would hold L**3 numbers per channel."""
 PRIOR = 8
