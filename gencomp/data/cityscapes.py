@@ -1,6 +1,7 @@
 """Cityscapes: the two archives or their unpacked folders, joined by name."""
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,7 @@ class Cityscapes:
         path = local_path(source.root)
         self._tree = path if path and (path / "leftImg8bit").is_dir() else None
         self._zip: ZipReader | None = None
+        self._opening = threading.Lock()
 
     def requests(self) -> list[Request]:
         """Every image, and every annotated one whose image is missing."""
@@ -58,8 +60,9 @@ class Cityscapes:
             raise Rejected("missing")
         if self._tree:
             return self._fetcher.read(str(self._tree / request.place), limit)
-        if self._zip is None:
-            self._zip = ZipReader(self._archive(IMAGES))
+        with self._opening:
+            if self._zip is None:
+                self._zip = ZipReader(self._archive(IMAGES))
         try:
             data = self._zip.read(request.place)
         except DataError as error:

@@ -146,3 +146,5 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """A larger image file is rejected as too large, in 10^6 bytes."""
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]
     """An image with more pixels is rejected as too large, in 10^6 pixels."""
+    connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
+    """Images that are fetched and decoded at once, and so the most connections to a host; it changes no result."""

@@ -2,9 +2,11 @@
 
 import hashlib
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +19,9 @@ from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSid
 from gencomp.data.partitions import described, finish, fresh, part_name
 from gencomp.data.photograph import examine
 from gencomp.data.request import Request, Source
+
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 
 class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +87,15 @@ def partitioned(requests: Sequence[Request], size: int) -> dict[str, list[Reques
 def fetch_partition(
     requests: Sequence[Request], read: Callable[[Request, int], bytes], config: DatasetConfig, tar: Path
 ) -> RawRecord:
-    """Fetch and check the images of one partition into `tar`; no tar when none is usable."""
+    """Fetch and check the images of one partition into `tar`, in `connections` threads; no tar when none is usable."""
     items: list[RawItem] = []
 
+    def fetch(request: Request) -> tuple[RawItem, list[tuple[str, bytes]]]:
+        return _fetch_one(request, read, config, tar.name)
+
     def members() -> Iterator[tuple[str, bytes]]:
-        for request in sorted(requests, key=lambda request: request.key or ""):
-            item, files = _fetch_one(request, read, config, tar.name)
+        ordered = sorted(requests, key=lambda request: request.key or "")
+        for item, files in in_order(fetch, ordered, config.connections):
             items.append(item)
             yield from files
 
@@ -95,6 +103,21 @@ def fetch_partition(
     if not count:
         tar.unlink()
     return RawRecord(items=items, part=described(tar, count) if count else None)
+
+
+def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -> Iterator[Y]:
+    """The results of a function in the order of its arguments, computed by threads at most twice their number ahead."""
+    with ThreadPoolExecutor(threads) as executor:
+        pending: deque[Future[Y]] = deque()
+        try:
+            for argument in arguments:
+                pending.append(executor.submit(function, argument))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 def _fetch_one(

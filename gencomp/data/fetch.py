@@ -1,11 +1,15 @@
 """From a URL to bytes or a file: `file://`, local paths, `http(s)://`; bounded in size, retried when it may help."""
 
 import base64
+import email.utils
 import hashlib
 import io
+import os
+import random
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -22,9 +26,19 @@ GONE = frozenset({403, 404, 410})
 """Answers that mean that a file is not there; S3 says 403 to those who may not list the bucket."""
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may change when asked again."""
-TRANSIENT = frozenset({"unreachable", "wrong-length"})
+TRANSIENT = frozenset({"unreachable", "wrong-length", "too-slow"})
 """Reasons that another attempt may remove."""
 CHUNK = 1 << 20
+LONGEST_PAUSE = 120.0
+"""Most seconds between two attempts, whatever the server asks for."""
+
+
+class _Transient(Rejected):
+    """A failure that another attempt may remove, `pause` seconds from now where the server says so."""
+
+    def __init__(self, reason: str, detail: str = "", pause: float = 0.0) -> None:
+        super().__init__(reason, detail)
+        self.pause = pause
 
 
 def local_path(url: str) -> Path | None:
@@ -40,17 +54,30 @@ def local_path(url: str) -> Path | None:
 
 
 class Fetcher:
-    """Fetches over connections that it keeps; `attempts` per URL, `wait` seconds after the first, doubling.
+    """Fetches over connections that it keeps, from any number of threads; `attempts` per URL, `wait` seconds after the
+    first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
 
-    Raises Rejected: `missing`, `too-large`, `checksum`, and `unreachable` or `wrong-length` after the last attempt.
+    `timeout`: seconds for a connection and for each silence of a server, and until a body has to arrive at `slowest`
+    bytes per second on average.
+
+    Raises Rejected: `missing`, `refused`, `too-large`, `checksum`, and `unreachable`, `wrong-length` or `too-slow`
+    after the last attempt.
     """
 
-    def __init__(self, *, attempts: int = 5, wait: float = 1.0, timeout: float = 60.0) -> None:
+    def __init__(self, *, attempts: int = 5, wait: float = 1.0, timeout: float = 60.0, slowest: float = 1000.0) -> None:
         self._attempts = attempts
         self._wait = wait
+        self._timeout = timeout
+        self._slowest = slowest
         self._client = httpx.Client(
-            follow_redirects=True, timeout=timeout, headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"}
+            follow_redirects=True,
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=None),
+            headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"},
+            event_hooks={"response": [_check_redirect]},
         )
+        self._not_before: dict[str, float] = {}
+        """By host, the time of the monotonic clock at which it wants to be asked again."""
 
     def __enter__(self) -> "Fetcher":
         return self
@@ -60,21 +87,47 @@ class Fetcher:
 
     def read(self, url: str, limit: int, *, length: int | None = None, md5: str | None = None) -> bytes:
         """The content of a URL; `length` in bytes and `md5` in base64 are compared where they are known."""
+
+        def check(data: io.BytesIO) -> None:
+            found = data.getbuffer()
+            if length is not None and len(found) != length:
+                raise _Transient("wrong-length", f"{len(found)} bytes, {length} expected")
+            if md5 is not None and base64.b64encode(hashlib.md5(found, usedforsecurity=False).digest()).decode() != md5:
+                raise Rejected("checksum")
+
         buffer = io.BytesIO()
-        self._copy(url, limit, buffer)
-        data = buffer.getvalue()
-        if length is not None and len(data) != length:
-            raise Rejected("wrong-length", f"{len(data)} bytes, {length} expected")
-        if md5 is not None and base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() != md5:
-            raise Rejected("checksum")
-        return data
+        path = local_path(url)
+        if path is not None:
+            _copy_local(path, limit, buffer)
+            check(buffer)
+        else:
+            self._copy(url, limit, _Arriving(buffer), lambda: check(buffer))
+        return buffer.getvalue()
 
     def file(self, url: str, target: Path, limit: int = ARCHIVE_LIMIT) -> None:
-        """The content of a URL as a file that appears complete; a remote one that is there already is not asked for."""
-        if local_path(url) is None and target.exists():
+        """The content of a URL as a file that appears complete; a remote one that is there already is not asked for.
+
+        What arrived of a remote file before an interruption, even of the process, is not asked for again where the
+        server tells versions of its files apart.
+        """
+        path = local_path(url)
+        if path is not None:
+            with replacing(target) as temporary, temporary.open("wb") as out:
+                return _copy_local(path, limit, out)
+        if target.exists():
             return
-        with replacing(target) as temporary, temporary.open("wb") as out:
-            self._copy(url, limit, out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished, note = (target.with_name(f".{target.name}.{end}") for end in ("unfinished", "version"))
+        try:
+            with unfinished.open("r+b" if unfinished.exists() else "w+b") as out:
+                self._copy(url, limit, _Arriving(out, note))
+            os.replace(unfinished, target)
+        except Rejected as error:
+            if error.reason not in TRANSIENT or not note.exists():
+                unfinished.unlink()
+                note.unlink(missing_ok=True)
+            raise
+        note.unlink(missing_ok=True)
 
     def required(self, url: str, target: Path) -> None:
         """A file without which a source cannot be used. Raises DataError."""
@@ -90,34 +143,88 @@ class Fetcher:
             self.required(url, cached)
         return path or cached
 
-    def _copy(self, url: str, limit: int, out: BinaryIO) -> None:
-        path = local_path(url)
-        if path is not None:
-            return _copy_local(path, limit, out)
-        for pause in self._pauses():
-            out.seek(0)
-            out.truncate()
+    def _copy(self, url: str, limit: int, out: "_Arriving", check: Callable[[], None] = lambda: None) -> None:
+        host = urlsplit(url).netloc
+        for attempt in range(self._attempts):
+            time.sleep(max(0.0, self._not_before.get(host, 0.0) - time.monotonic()))
             try:
-                return self._copy_once(url, limit, out)
-            except Rejected as error:
-                if error.reason not in TRANSIENT or pause is None:
+                self._copy_once(url, limit, out)
+                return check()
+            except _Transient as error:
+                if attempt + 1 == self._attempts:
                     raise
-                time.sleep(pause)
+                if error.pause:
+                    self._not_before[host] = time.monotonic() + min(error.pause, LONGEST_PAUSE)
+                time.sleep(min(self._wait * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1))
 
-    def _pauses(self) -> Iterator[float | None]:
-        for attempt in range(self._attempts - 1):
-            yield self._wait * 2**attempt
-        yield None
-
-    def _copy_once(self, url: str, limit: int, out: BinaryIO) -> None:
+    def _copy_once(self, url: str, limit: int, out: "_Arriving") -> None:
         try:
-            with self._client.stream("GET", url) as response:
+            with self._client.stream("GET", url, headers=out.request_headers()) as response:
                 _check_status(response)
-                if int(response.headers.get("Content-Length", 0)) > limit:
+                out.begin(response)
+                if out.size + int(response.headers.get("Content-Length", 0)) > limit:
                     raise Rejected("too-large", f"{response.headers['Content-Length']} bytes, above {limit}")
-                _copy_body(response, limit, out)
+                self._copy_body(response, limit, out)
+        except httpx.RemoteProtocolError as error:
+            raise _Transient("wrong-length" if out.size else "unreachable", str(error)) from None
+        except httpx.TooManyRedirects as error:
+            raise Rejected("refused", str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Rejected("unreachable", str(error) or type(error).__name__) from None
+            raise _Transient("unreachable", str(error) or type(error).__name__) from None
+        if out.expected is not None and out.size != out.expected:
+            raise _Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
+
+    def _copy_body(self, response: httpx.Response, limit: int, out: "_Arriving") -> None:
+        start, before = time.monotonic(), out.size
+        for chunk in response.iter_bytes():
+            out.write(chunk)
+            if out.size > limit:
+                raise Rejected("too-large", f"above {limit} bytes")
+            seconds = time.monotonic() - start
+            if seconds > self._timeout and out.size - before < self._slowest * seconds:
+                raise _Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
+
+
+class _Arriving:
+    """What has arrived of a file, and which version of it, kept in the file `note` where one is named."""
+
+    def __init__(self, out: BinaryIO, note: Path | None = None) -> None:
+        self._out = out
+        self._note = note
+        self._version = note.read_text() if note is not None and note.exists() else ""
+        self.size = out.seek(0, io.SEEK_END)
+        """Bytes so far."""
+        self.expected: int | None = None
+        """Bytes of the whole file, where the server has said so."""
+
+    def request_headers(self) -> dict[str, str]:
+        """What asks for the rest of a version that has begun to arrive."""
+        return {"Range": f"bytes={self.size}-", "If-Range": self._version} if self.size and self._version else {}
+
+    def begin(self, response: httpx.Response) -> None:
+        """Take up a response: the rest, or all from the start. Raises _Transient for a part that does not fit on."""
+        if response.status_code in (206, 416):
+            part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if response.status_code == 416 or part is None or int(part[1]) != self.size:
+                self._restart("")
+                raise _Transient("wrong-length", "another part than the one that was asked for")
+            self.expected = int(part[2])
+            return
+        etag = response.headers.get("ETag", "")
+        version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+        self._restart("" if "Content-Encoding" in response.headers else version)
+
+    def write(self, chunk: bytes) -> None:
+        self.size += self._out.write(chunk)
+
+    def _restart(self, version: str) -> None:
+        self._out.seek(0)
+        self._out.truncate()
+        self.size, self.expected, self._version = 0, None, version
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
+            if version:
+                self._note.write_text(version)
 
 
 def _copy_local(path: Path, limit: int, out: BinaryIO) -> None:
@@ -131,21 +238,28 @@ def _copy_local(path: Path, limit: int, out: BinaryIO) -> None:
         raise Rejected("missing") from None
 
 
-def _copy_body(response: httpx.Response, limit: int, out: BinaryIO) -> None:
-    try:
-        for chunk in response.iter_bytes(CHUNK):
-            out.write(chunk)
-            if response.num_bytes_downloaded > limit:
-                raise Rejected("too-large", f"above {limit} bytes")
-    except httpx.RemoteProtocolError as error:
-        raise Rejected("wrong-length", str(error)) from None
-
-
 def _check_status(response: httpx.Response) -> None:
     status = response.status_code
     if status in GONE:
         raise Rejected("missing", f"HTTP {status}")
     if status in BUSY:
-        raise Rejected("unreachable", f"HTTP {status}")
-    if status != 200:
+        raise _Transient("unreachable", f"HTTP {status}", _asked_pause(response.headers.get("Retry-After", "")))
+    if status not in (200, 206, 416):
         raise Rejected("refused", f"HTTP {status}")
+
+
+def _asked_pause(value: str) -> float:
+    """Seconds of a Retry-After, a number or a date; 0 for neither."""
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _check_redirect(response: httpx.Response) -> None:
+    """Other hosts are fine, plain HTTP behind HTTPS is not. Raises Rejected."""
+    target = response.next_request
+    if target is not None and response.request.url.scheme == "https" and target.url.scheme != "https":
+        raise Rejected("refused", f"a redirect from HTTPS to {target.url}")

@@ -135,11 +135,15 @@ def scenes() -> dict[str, bytes]:
 
 
 class Server:
-    """A loopback server: `answers[path]` is a list of (status, body, stated length), the last of which stays."""
+    """A loopback server: `answers[path]` is a list of (status, body, stated length), the last of which stays.
+
+    Instead of the three, a function that answers by the request's handler.
+    """
 
     def __init__(self) -> None:
-        self.answers: dict[str, list[tuple[int, bytes, int]]] = {}
+        self.answers: dict[str, list[tuple[int, bytes, int] | Callable[[BaseHTTPRequestHandler], None]]] = {}
         self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -147,8 +151,12 @@ class Server:
 
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 answers = outer.answers.get(self.path, [(404, b"gone", 4)])
-                status, body, length = answers.pop(0) if len(answers) > 1 else answers[0]
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                if callable(answer):
+                    return answer(self)
+                status, body, length = answer
                 self.send_response(status)
                 self.send_header("Content-Length", str(length))
                 self.end_headers()

@@ -1,7 +1,11 @@
 """Every image asked for ends in the manifest, and what is kept is kept as it was."""
 
+import itertools
 import json
+import threading
+import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples
 from gencomp.data.dataset import DatasetConfig, PlainSelection
-from gencomp.data.download import chosen, download, partitioned
+from gencomp.data.download import chosen, download, in_order, partitioned
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.manifest import RawManifest
@@ -195,3 +199,70 @@ def test_a_dataset_section_is_strict() -> None:
     for wrong in ({"source": {"kind": "tape"}}, {"shard_samples": 0}, {"maximum_missing": 2.0}, {"colour": 1}):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(base | wrong, DatasetConfig)
+
+
+def test_results_come_in_order_whatever_their_time_and_not_far_ahead() -> None:
+    begun: list[int] = []
+
+    def slow(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.02 if number % 3 else 0.06)
+        return number * number
+
+    results = in_order(slow, itertools.count(), 4)
+    assert list(itertools.islice(results, 40)) == [number * number for number in range(40)]
+    assert len(begun) <= 40 + 2 * 4 + 1
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 40 + 2 * 4 + 1
+
+
+def test_an_unexpected_error_of_a_thread_ends_the_partition() -> None:
+    def broken(number: int) -> int:
+        if number == 5:
+            raise OSError("disk full")
+        return number
+
+    with pytest.raises(OSError, match="disk full"):
+        list(in_order(broken, range(100), 3))
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_the_number_of_connections_changes_no_byte(troubled: Any, tmp_path: Path, connections: int) -> None:
+    url = troubled.write()
+    out, _ = run(url, tmp_path / "a", connections=connections)
+    reference, _ = run(url, tmp_path / "b", connections=3)
+    assert contents(out) == contents(reference)
+
+
+def test_at_most_so_many_images_are_asked_for_at_once(server: Any, bucket: Any, tmp_path: Path) -> None:
+    for number in range(12):
+        bucket.add(f"a{number:x}")
+    bucket.write()
+    busy, peak, lock = 0, 0, threading.Lock()
+
+    def counted(path: str) -> Callable[[BaseHTTPRequestHandler], None]:
+        def send(handler: BaseHTTPRequestHandler) -> None:
+            nonlocal busy, peak
+            with lock:
+                busy += 1
+                peak = max(peak, busy)
+            time.sleep(0.1)
+            data = (bucket.root / path.lstrip("/")).read_bytes()
+            with lock:
+                busy -= 1
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data)
+
+        return send
+
+    for path in bucket.root.rglob("*"):
+        if path.is_file():
+            name = "/" + path.relative_to(bucket.root).as_posix()
+            server.answers[name] = [counted(name)]
+    out, _ = run(server.url, tmp_path / "a", connections=3, shard_samples=12)
+    assert peak == 3
+    reference, _ = run(bucket.root.as_uri(), tmp_path / "b", shard_samples=12)
+    assert {key for key, _ in read_samples(out / "part-000000.tar")} == {f"a{number:x}" for number in range(12)}
+    assert (out / "part-000000.tar").read_bytes() == (reference / "part-000000.tar").read_bytes()

@@ -1,8 +1,16 @@
 """Fetching ends in the whole file, or in a reason."""
 
 import base64
+import email.utils
 import hashlib
+import signal
 import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +113,203 @@ def test_a_remote_file_that_is_there_is_not_asked_for_again(server: Any, fetcher
         fetcher.required(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == BODY
     assert server.asked == ["/a"]
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def answer(status: int, body: bytes, *, length: int | None = None, **headers: str) -> Answer:
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return send
+
+
+def ranged(body: bytes, tag: str = '"v1"', most: int | None = None, pause: float = 0.0) -> Answer:
+    """A server that honours Range and If-Range, and breaks off after `most` bytes of a body."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        asked = handler.headers.get("Range")
+        start = int(asked[6:-1]) if asked and handler.headers.get("If-Range") == tag else 0
+        handler.send_response(206 if start else 200)
+        handler.send_header("Content-Length", str(len(body) - start))
+        handler.send_header("ETag", tag)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        handler.end_headers()
+        end = len(body) if most is None else start + most
+        for first in range(start, min(end, len(body)), 1000):
+            handler.wfile.write(body[first : min(first + 1000, end)])
+            time.sleep(pause)
+        handler.close_connection = True
+
+    return send
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Half a body, then a connection that is torn down instead of closed."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(BODY)))
+    handler.end_headers()
+    handler.wfile.write(BODY[:5000])
+    handler.wfile.flush()
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """A byte now and then: never silent, never done."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(BODY)))
+    handler.end_headers()
+    for index in range(100):
+        handler.wfile.write(BODY[index : index + 1])
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("asked", ["1", "date"])
+def test_a_server_is_left_alone_as_long_as_it_asks_for(server: Any, fetcher: Fetcher, asked: str) -> None:
+    value = email.utils.formatdate(time.time() + 2, usegmt=True) if asked == "date" else asked
+    server.answers["/a"] = [answer(429, b"busy", Retry_After=value), GOOD]
+    start = time.monotonic()
+    assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+    assert 0.9 < time.monotonic() - start < 4
+
+
+def test_what_one_request_is_told_to_wait_holds_for_the_host(server: Any, fetcher: Fetcher) -> None:
+    server.answers["/busy"] = [answer(503, b"", Retry_After="1")]
+    server.answers["/a"] = [GOOD]
+    with pytest.raises(Rejected, match="unreachable"), Fetcher(attempts=1) as impatient:
+        impatient.read(f"{server.url}/busy", 10)
+    server.answers["/busy"] = [answer(503, b"", Retry_After="1"), GOOD]
+    start = time.monotonic()
+    assert fetcher.read(f"{server.url}/busy", 10**6) == BODY
+    assert time.monotonic() - start > 0.9
+    assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+
+
+@pytest.mark.parametrize("fault", [reset, answer(200, BODY[:5000], length=len(BODY))])
+def test_a_connection_that_breaks_in_the_body_is_asked_again(server: Any, fetcher: Fetcher, fault: Answer) -> None:
+    server.answers["/a"] = [fault, (200, BODY, len(BODY))]
+    assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+    assert server.asked == ["/a"] * 2
+
+
+def test_bytes_beyond_the_stated_length_reach_no_other_file(server: Any, fetcher: Fetcher) -> None:
+    server.answers["/long"] = [
+        answer(200, BODY + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=len(BODY))
+    ]
+    server.answers["/a"] = [GOOD]
+    for _ in range(3):
+        assert fetcher.read(f"{server.url}/long", 10**6) == BODY
+        assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+
+
+def test_a_body_without_its_length_is_compared_with_the_known_one_and_asked_again(
+    server: Any, fetcher: Fetcher
+) -> None:
+    def unstated(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(BODY[:5000])
+        handler.close_connection = True
+
+    server.answers["/a"] = [unstated, GOOD]
+    assert fetcher.read(f"{server.url}/a", 10**6, length=len(BODY)) == BODY
+
+
+def test_a_body_that_drips_is_too_slow(server: Any) -> None:
+    server.answers["/a"] = [drip]
+    start = time.monotonic()
+    with Fetcher(attempts=2, wait=0.01, timeout=0.5) as fetcher:
+        assert reason(fetcher, f"{server.url}/a") == "too-slow"
+    assert time.monotonic() - start < 4
+
+
+def test_redirects_lead_to_other_hosts_and_not_in_circles(server: Any, fetcher: Fetcher) -> None:
+    other = server.url.replace("127.0.0.1", "localhost")
+    server.answers["/a"] = [answer(302, b"", Location=f"{other}/b")]
+    server.answers["/b"] = [GOOD]
+    server.answers["/round"] = [answer(302, b"", Location="/round")]
+    server.answers["/file"] = [answer(302, b"", Location="file:///etc/passwd")]
+    assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+    assert reason(fetcher, f"{server.url}/round") == "refused"
+    assert reason(fetcher, f"{server.url}/file") == "unreachable"
+
+
+def test_a_file_goes_on_where_its_connection_broke(server: Any, fetcher: Fetcher, tmp_path: Path) -> None:
+    server.answers["/a"] = [ranged(BODY, most=4000), ranged(BODY, most=4000), ranged(BODY)]
+    fetcher.file(f"{server.url}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+    assert [headers.get("range") for headers in server.headers] == [None, "bytes=4000-", "bytes=8000-"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_file_that_has_changed_meanwhile_starts_again(server: Any, fetcher: Fetcher, tmp_path: Path) -> None:
+    other = BODY[::-1]
+    server.answers["/a"] = [ranged(BODY, most=4000), ranged(other, tag='"v2"')]
+    fetcher.file(f"{server.url}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == other
+
+
+@pytest.mark.parametrize(
+    "confused",
+    [
+        answer(416, b"", ETag='"v1"'),
+        answer(206, BODY[3000:], ETag='"v1"', Content_Range=f"bytes 3000-{len(BODY) - 1}/{len(BODY)}"),
+        answer(206, BODY[4000:-9], ETag='"v1"', Content_Range=f"bytes 4000-{len(BODY) - 10}/{len(BODY)}"),
+        answer(206, BODY[4000:], ETag='"v1"'),
+    ],
+)
+def test_a_part_that_does_not_fit_is_never_joined(
+    server: Any, fetcher: Fetcher, tmp_path: Path, confused: Answer
+) -> None:
+    server.answers["/a"] = [ranged(BODY, most=4000), confused, ranged(BODY)]
+    fetcher.file(f"{server.url}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+
+
+def test_a_killed_process_leaves_no_file_and_its_bytes_are_not_asked_for_again(
+    server: Any, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    server.answers["/a"] = [ranged(BODY, pause=0.2), ranged(BODY)]
+    code = "import sys, pathlib; from gencomp.data.fetch import Fetcher; "
+    code += "Fetcher().file(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/a", str(tmp_path / "a")])
+    unfinished = tmp_path / ".a.unfinished"
+    give_up = time.monotonic() + 60
+    while not unfinished.exists() or not unfinished.stat().st_size:
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert not (tmp_path / "a").exists()
+    arrived = unfinished.stat().st_size
+    fetcher.file(f"{server.url}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+    assert server.headers[-1]["range"] == f"bytes={arrived}-"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_the_file_goes_on_later(
+    server: Any, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    """The size limit of a process stands for the disk's: both make a write fail after a part of it."""
+    big = bytes(200_000)
+    server.answers["/a"] = [ranged(big)]
+    code = "import resource, signal, sys, pathlib; from gencomp.data.fetch import Fetcher; "
+    code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (70000, 70000)); "
+    code += "Fetcher().file(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    full = subprocess.run(
+        [sys.executable, "-c", code, f"{server.url}/a", str(tmp_path / "a")], capture_output=True, text=True, timeout=60
+    )
+    assert "OSError: [Errno 27] File too large" in full.stderr
+    assert not (tmp_path / "a").exists()
+    fetcher.file(f"{server.url}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == big
+    assert server.headers[-1].get("range", "").startswith("bytes=")
