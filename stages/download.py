@@ -7,7 +7,14 @@ import msgspec
 
 from gencomp.data import sample
 from gencomp.data.cityscapes import Cityscapes
-from gencomp.data.dataset import CityscapesSource, DatasetConfig, FolderSource, OpenImagesSource, SampleSource
+from gencomp.data.dataset import (
+    CityscapesSource,
+    DatasetConfig,
+    FolderSource,
+    OpenImagesSource,
+    SampleSource,
+    TarSource,
+)
 from gencomp.data.dataset import Source as SourceConfig
 from gencomp.data.download import download
 from gencomp.data.failure import DataError
@@ -16,6 +23,7 @@ from gencomp.data.folder import Folder
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.partitions import fresh, publish, resume_key
 from gencomp.data.request import Source
+from gencomp.data.tars import Tars
 from stages.entry import StageError, params, run
 from stages.scratch import scratch
 
@@ -51,6 +59,8 @@ def open_source(config: SourceConfig, fetcher: Fetcher, folder: Path) -> Source:
             return Cityscapes(config, fetcher, folder, CITYSCAPES_TERMS)
         case FolderSource():
             return Folder(config, fetcher)
+        case TarSource():
+            return Tars(config)
 
 
 def sample_root(config: SampleSource, folder: Path) -> str:

@@ -7,7 +7,14 @@ import msgspec
 
 from gencomp.data import manifest
 from gencomp.data.cityscapes_labels import CityscapesLabels
-from gencomp.data.dataset import CityscapesSource, DatasetConfig, FolderSource, OpenImagesSource, SampleSource
+from gencomp.data.dataset import (
+    CityscapesSource,
+    DatasetConfig,
+    FolderSource,
+    OpenImagesSource,
+    SampleSource,
+    TarSource,
+)
 from gencomp.data.dataset import Source as SourceConfig
 from gencomp.data.failure import DataError
 from gencomp.data.folder_labels import FolderLabels
@@ -38,14 +45,14 @@ def main(dataset: str) -> None:
 def open_labeller(config: SourceConfig, annotations: Path, source: RawManifest) -> Labeller | None:
     """The annotations of a dataset, None where it has none."""
     match config:
-        case OpenImagesSource(masks=None) | FolderSource(classes=()):
+        case OpenImagesSource(masks=None) | FolderSource(classes=()) | TarSource(classes=()):
             return None
         case OpenImagesSource() | SampleSource(layout="openimages"):
             return OpenImagesLabels(annotations, source.items)
         case CityscapesSource() | SampleSource():
             return CityscapesLabels(annotations)
-        case FolderSource():
-            return FolderLabels(config, annotations)
+        case FolderSource() | TarSource():
+            return FolderLabels(config.classes, annotations)
 
 
 if __name__ == "__main__":

@@ -45,15 +45,9 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
 
 def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member in turn. Raises ArchiveError for anything but plain, safely named files."""
-    seen: set[str] = set()
     try:
         with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                _check_name(path, entry.name, seen)
-                if not entry.isreg():
-                    raise ArchiveError(f"{path}: member {entry.name!r} is no plain file")
-                if entry.size > MEMBER_LIMIT:
-                    raise ArchiveError(f"{path}: member {entry.name!r} has {entry.size} bytes, above {MEMBER_LIMIT}")
+            for entry in checked_members(path, tar):
                 file = tar.extractfile(entry)
                 assert file is not None
                 data = file.read()
@@ -62,6 +56,21 @@ def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield entry.name, data
     except tarfile.TarError as error:
         raise ArchiveError(f"{path}: {error}") from None
+
+
+def checked_members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar in turn, folders left out. Raises ArchiveError for anything but plain, safely named files
+    of at most MEMBER_LIMIT bytes, each named once."""
+    seen: set[str] = set()
+    for entry in tar:
+        if entry.isdir():
+            continue
+        _check_name(path, entry.name, seen)
+        if not entry.isreg() or entry.issparse():
+            raise ArchiveError(f"{path}: member {entry.name!r} is no plain file")
+        if entry.size > MEMBER_LIMIT:
+            raise ArchiveError(f"{path}: member {entry.name!r} has {entry.size} bytes, above {MEMBER_LIMIT}")
+        yield entry
 
 
 def read_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:

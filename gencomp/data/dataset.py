@@ -71,7 +71,19 @@ class FolderSource(
     """Names of the label ids 0, 1, ...; 255 in a label map means unlabelled. Empty: no label maps."""
 
 
-Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource
+class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="tars"):
+    """A folder of tars of photographs, such as img2dataset or WebDataset write them, read in place."""
+
+    root: str
+    """Local path of the folder. Tars in `train/`, `val/` or `test/` at its top, or named `train-*` and so on, are of
+    that split."""
+    validation_share: Share
+    """Share of the images held out as split `val`, chosen by name; unused where tars name their splits."""
+    classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=255)] = ()
+    """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
+
+
+Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource
 
 
 class PaperSelection(

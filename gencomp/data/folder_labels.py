@@ -1,12 +1,12 @@
 """Label maps of one's own: single-channel PNG that hold the ids of the configured classes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from gencomp.data.archive import ZipReader
-from gencomp.data.dataset import FolderSource
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.folder import LABELS
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap
@@ -20,9 +20,9 @@ UNLABELLED = 255
 class FolderLabels:
     """Label maps that hold the ids of the configured classes, 255 where unlabelled; regions count as instances."""
 
-    def __init__(self, source: FolderSource, annotations: Path) -> None:
+    def __init__(self, classes: Sequence[str], annotations: Path) -> None:
         self.table = ClassTable(
-            classes=[LabelClass(id=id, name=name) for id, name in enumerate(source.classes)], ignore=UNLABELLED
+            classes=[LabelClass(id=id, name=name) for id, name in enumerate(classes)], ignore=UNLABELLED
         )
         self._zip = ZipReader(annotations / LABELS)
         self._names = set(self._zip.names)

@@ -140,7 +140,16 @@ def test_truncated_damaged_and_foreign_zips_are_refused_in_one_line(tmp_path: Pa
         reader.read("a.png")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_folders_in_a_tar_are_passed_over(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("a")
+    entry.type = tarfile.DIRTYPE
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(entry)
+        tar.addfile(tarfile.TarInfo("a/b"), io.BytesIO())
+    assert list(read_tar(tmp_path / "x.tar")) == [("a/b", b"")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
 def test_a_tar_with_anything_but_plain_files_is_refused(tmp_path: Path, kind: bytes) -> None:
     entry = tarfile.TarInfo("a")
     entry.type = kind

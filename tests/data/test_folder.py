@@ -108,7 +108,7 @@ def labels(tmp_path: Path, label: bytes, **fields: Any) -> FolderLabels:
     config = source(tmp_path / "photos", classes=("sky", "ground"), **fields)
     folder = Folder(config, Fetcher())
     folder.save_annotations(folder.requests(), tmp_path / "annotations")
-    return FolderLabels(config, tmp_path / "annotations")
+    return FolderLabels(config.classes, tmp_path / "annotations")
 
 
 def valid() -> np.ndarray:

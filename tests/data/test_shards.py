@@ -160,7 +160,7 @@ def test_unusable_label_maps_are_recorded_and_their_photographs_stay(tmp_path: P
     selection = PlainSelection(minimum_side=1)
     config = DatasetConfig(source=source, selection=selection, shard_samples=9, maximum_missing=0.0, **REST)
     raw = download("own", config, Folder(source, Fetcher()), tmp_path / "raw")
-    semantics = write_semantics("own", raw, FolderLabels(source, raw / "annotations"), tmp_path / "semantics")
+    semantics = write_semantics("own", raw, FolderLabels(source.classes, raw / "annotations"), tmp_path / "semantics")
     labels = manifest.read(semantics / "manifest.json", LabelManifest)
     assert {item.key: item.reason or item.outcome for item in labels.items} == {
         "good-jpg": "labelled",
