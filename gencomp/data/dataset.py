@@ -32,6 +32,20 @@ class MaskSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """URL of the class list: LabelName and DisplayName per line, header optional."""
 
 
+class ListFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which images of the lists are wanted; every condition that is given must hold. A URL may be a local path."""
+
+    licenses: tuple[str, ...] = ()
+    """Parts of the column License, of which an image's must hold one, such as `/by/2.0`. Empty: any licence or none."""
+    classes: tuple[str, ...] = ()
+    """Names of the class list, or LabelNames such as `/m/01yrx`, of which an image must show one. Empty: all images."""
+    labels: tuple[str, ...] = ()
+    """URLs of the tables (CSV) of what images show: ImageID, LabelName and, where known, Confidence, above 0 for shown.
+    Boxes and image-level labels alike."""
+    names: str | None = None
+    """URL of the class list: LabelName and DisplayName per line; none: `classes` holds LabelNames."""
+
+
 class OpenImagesSource(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
 ):
@@ -43,6 +57,8 @@ class OpenImagesSource(
     """URL of an image, with `{split}` (train, validation, test) and `{id}`."""
     checksums: bool
     """Whether OriginalSize and OriginalMD5 describe the fetched file; the public bucket holds reduced copies: false."""
+    filter: ListFilter = ListFilter()
+    """Which images of the lists are wanted."""
     masks: MaskSource | None = None
     """The object masks; none: no label maps."""
 
@@ -154,6 +170,8 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Path whose change makes the download run again: an image list, a folder, the code of the sample."""
     subset: dict[Split, Annotated[int, msgspec.Meta(ge=0)]]
     """Most images to ask for per split, chosen by the hash of their ids; a split not named is taken whole."""
+    subset_seed: int = 0
+    """Another number chooses another subset."""
     maximum_megabytes: Count
     """A larger image file is rejected as too large, in 10^6 bytes."""
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]

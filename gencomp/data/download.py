@@ -36,7 +36,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
 
     Raises DataError when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
     """
-    requests = chosen(source.requests(), config.subset)
+    requests = chosen(source.requests(), config.subset, config.subset_seed)
     partitions = partitioned(requests, config.shard_samples)
     run = scratch / "runs" / _inputs_key(requests, source)
     _clear_others(run)
@@ -54,8 +54,9 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
 
 
-def chosen(requests: Sequence[Request], subset: Mapping[Split, int]) -> list[Request]:
-    """The images to ask for, sorted by (split, id): in each split those whose ids have the smallest hashes.
+def chosen(requests: Sequence[Request], subset: Mapping[Split, int], seed: int = 0) -> list[Request]:
+    """The images to ask for, sorted by (split, id): in each split those whose ids, with the seed, have the smallest
+    hashes.
 
     So a larger subset holds a smaller one. Raises DataError for an id that occurs twice.
     """
@@ -66,9 +67,10 @@ def chosen(requests: Sequence[Request], subset: Mapping[Split, int]) -> list[Req
             raise DataError(f"image id {request.id!r} is listed twice with different data")
         seen.add(request.id)
         by_split[request.split].append(request)
+    salt = f"{seed}/" if seed else ""
     picked = []
     for split, members in by_split.items():
-        members.sort(key=lambda request: hashlib.sha256(request.id.encode()).digest())
+        members.sort(key=lambda request: hashlib.sha256((salt + request.id).encode()).digest())
         picked += members[: subset.get(split)]
     if not picked:
         raise DataError("the source lists no images")

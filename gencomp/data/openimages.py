@@ -1,10 +1,11 @@
 """Open Images: image lists, the layout of the bucket, and where the masks are."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gencomp.data.dataset import MaskSource, OpenImagesSource, Split
+from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
 from gencomp.data.request import KEY, Request, file_stamp
@@ -28,12 +29,15 @@ class OpenImages:
         self._scratch = scratch
 
     def requests(self) -> list[Request]:
-        """Every image of the lists; a line that repeats another is the same image."""
+        """Every image of the lists that the filter wants; a line that repeats another is the same image."""
+        licenses, showing = self._source.filter.licenses, self._showing()
         found: dict[Request, None] = {}
         for index, url in enumerate(self._source.image_lists):
-            found.update(
-                dict.fromkeys(self._requests_of(self._fetcher.local(url, self._scratch / f"list-{index}.csv"), url))
-            )
+            path = self._fetcher.local(url, self._scratch / f"list-{index}.csv")
+            for request in self._requests_of(path, url):
+                licensed = not licenses or any(part in (request.license or "") for part in licenses)
+                if licensed and (showing is None or request.id in showing):
+                    found[request] = None
         return list(found)
 
     def read(self, request: Request, limit: int) -> bytes:
@@ -61,6 +65,35 @@ class OpenImages:
                 {request.id[0].lower() for request in requests if request.split == split} & set(DIGITS)
             ):
                 self._save_archive(masks, name, digit, folder)
+
+    def _showing(self) -> set[str] | None:
+        """Ids of the images that show one of the filter's classes, None where it names none. Raises DataError."""
+        wanted = self._source.filter
+        if not wanted.classes:
+            return None
+        codes = self._codes(wanted)
+        return {
+            row["ImageID"]
+            for index, url in enumerate(wanted.labels)
+            for row in read_table(
+                self._fetcher.local(url, self._scratch / f"labels-{index}.csv"), url, required=("ImageID", "LabelName")
+            )
+            if row["LabelName"] in codes and row.get("Confidence") not in ("0", "0.0")
+        }
+
+    def _codes(self, wanted: ListFilter) -> set[str]:
+        """The LabelNames of the filter's classes. Raises DataError for a class that the class list does not know."""
+        if not wanted.labels:
+            raise DataError("filter: classes need labels, the tables of what images show")
+        if wanted.names is None:
+            return set(wanted.classes)
+        path = self._fetcher.local(wanted.names, self._scratch / "names.csv")
+        codes = {name: code for code, name in read_classes(path).items()}
+        known = codes | {code: code for code in codes.values()}
+        unknown = [name for name in wanted.classes if name not in known]
+        if unknown:
+            raise DataError(f"{wanted.names}: no class {', '.join(unknown)}")
+        return {known[name] for name in wanted.classes}
 
     def _save_archive(self, masks: MaskSource, split: str, digit: str, folder: Path) -> None:
         url = filled(masks.archives, split=split, digit=digit)
@@ -134,6 +167,13 @@ def read_table(path: Path, name: str, required: Sequence[str]) -> Iterator[dict[
         raise DataError(f"{name}: no such file") from None
     except csv.Error as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def read_classes(path: Path) -> dict[str, str]:
+    """DisplayName by LabelName, in the order of a class list, whatever its line ends and with or without header."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    rows = [row for row in csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))) if row]
+    return {row[0].strip(): row[-1].strip() for row in rows}
 
 
 def _orientation(rotation: str) -> int | None:

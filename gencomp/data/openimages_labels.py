@@ -1,7 +1,5 @@
 """Open Images: label maps composed from object masks."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from gencomp.data.dataset import Split
 from gencomp.data.failure import Rejected
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_table
+from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_classes, read_table
 from gencomp.data.photograph import decode, upright
 
 
@@ -80,9 +78,7 @@ def _class_table(path: Path, names: set[str]) -> tuple[dict[str, int], ClassTabl
     """Ids and names of the label names in use; those that the class list does not know come last, under their code."""
     if not path.exists():
         return {}, ClassTable(classes=[])
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    rows = [row for row in csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))) if row]
-    display = {row[0].strip(): row[-1].strip() for row in rows}
+    display = read_classes(path)
     ordered = [name for name in display if name in names] + sorted(names - display.keys())
     classes = [LabelClass(id=0, name="no object")]
     classes += [LabelClass(id=id, name=display.get(name, name)) for id, name in enumerate(ordered, start=1)]

@@ -167,6 +167,8 @@ def test_a_larger_subset_holds_a_smaller_one_and_other_splits_stay_whole() -> No
     listed = requests(*(f"t{index}" for index in range(50))) + requests("v1", "v2", split="val")
     few, many = ({request.id for request in chosen(listed, {"train": count})} for count in (5, 20))
     assert len(few) == 7 and len(many) == 22 and few < many
+    other = {request.id for request in chosen(listed, {"train": 20}, seed=1)}
+    assert len(other) == 22 and other != many
     assert len(chosen(listed, {"train": 0})) == 2
     assert chosen(listed, {}) == chosen(listed[::-1], {})
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gencomp.data.dataset import OpenImagesSource
+from gencomp.data.dataset import ListFilter, OpenImagesSource
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.manifest import RawItem, RawSidecar
@@ -171,3 +171,44 @@ def test_classes_in_use_are_numbered_in_the_order_of_the_class_list_and_unknown_
         (3, "/m/zz"),
     ]
     assert table.ignore is None
+
+
+@pytest.fixture
+def described(bucket: Any, tmp_path: Path) -> Any:
+    """Five images; boxes and image-level labels in two tables, a class list with its header."""
+    for id in ("0a", "1b", "2c", "3d", "4e"):
+        bucket.add(id)
+    bucket.rows[1] = bucket.rows[1].replace("/by/2.0/", "/by-nc/2.0/")
+    (tmp_path / "boxes.csv").write_text("ImageID,Source,LabelName,Confidence\r\n0a,x,/m/cat,1\r\n1b,x,/m/cat,1\r\n")
+    (tmp_path / "labels.csv").write_text("ImageID,LabelName,Confidence\n2c,/m/cat,0\n3d,/m/dog,0.7\n3d,/m/cat,0\n")
+    (tmp_path / "names.csv").write_text('LabelName,DisplayName\n/m/cat,Cat\n/m/dog,"Dog, or so"\n')
+    return bucket
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ({}, "0a 1b 2c 3d 4e"),
+        ({"licenses": ("/by/2.0",)}, "0a 2c 3d 4e"),
+        ({"licenses": ("/by-nc/", "/zero/")}, "1b"),
+        ({"classes": ("Cat",)}, "0a 1b"),
+        ({"classes": ("/m/cat", "Dog, or so")}, "0a 1b 3d"),
+        ({"classes": ("Cat",), "licenses": ("/by/2.0",)}, "0a"),
+        ({"classes": ("/m/dog",), "names": None}, "3d"),
+    ],
+)
+def test_lists_are_filtered_by_licence_and_by_what_images_show(
+    described: Any, tmp_path: Path, wanted: dict[str, Any], ids: str
+) -> None:
+    tables = (str(tmp_path / "boxes.csv"), str(tmp_path / "labels.csv"))
+    wanted = {"labels": tables, "names": str(tmp_path / "names.csv"), **wanted}
+    found = requests_of(described, tmp_path, filter=ListFilter(**wanted))
+    assert [request.id for request in found] == ids.split()
+
+
+def test_a_class_that_nobody_knows_and_classes_without_labels_are_refused(described: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"names\.csv: no class Unicorn"):
+        labels, names = (str(tmp_path / "boxes.csv"),), str(tmp_path / "names.csv")
+        requests_of(described, tmp_path, filter=ListFilter(classes=("Cat", "Unicorn"), labels=labels, names=names))
+    with pytest.raises(DataError, match="classes need labels"):
+        requests_of(described, tmp_path, filter=ListFilter(classes=("/m/cat",)))
