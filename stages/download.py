@@ -22,6 +22,7 @@ from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.partitions import fresh, publish, resume_key
+from gencomp.data.remotes import public_remotes
 from gencomp.data.request import Source
 from gencomp.data.tars import Tars
 from stages.entry import StageError, params, run
@@ -35,6 +36,7 @@ SCENE_TERMS = "CC0-1.0"
 def main(dataset: str) -> None:
     """Fetch every image of a dataset into data/raw/<dataset>/, with an outcome and a reason for each."""
     config = params(DatasetConfig, "datasets", dataset)
+    _guard(config.source)
     asked = (config.source, config.subset, config.subset_seed, config.shard_samples)
     what = (*asked, config.maximum_megabytes, config.maximum_megapixels)
     key = resume_key(dataset.encode(), msgspec.json.encode(what, order="sorted"))
@@ -45,6 +47,18 @@ def main(dataset: str) -> None:
             shutil.rmtree(folder)
     except DataError as error:
         raise StageError(str(error)) from None
+
+
+def _guard(source: SourceConfig) -> None:
+    """Raise StageError for data that may not be passed on in a checkout that may pass it on."""
+    if not isinstance(source, CityscapesSource) or source.remotes_are_private:
+        return
+    found = public_remotes(Path(".dvc"))
+    if found:
+        raise StageError(
+            f"Cityscapes may not be passed on, and DVC remote {', '.join(found)} looks public; remove it, or set "
+            "remotes_are_private: true in the source if nobody else can read it"
+        )
 
 
 def open_source(config: SourceConfig, fetcher: Fetcher, folder: Path) -> Source:

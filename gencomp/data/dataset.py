@@ -70,6 +70,9 @@ class CityscapesSource(
 
     root: str
     """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep this dataset, which may not be passed
+    on, from being fetched."""
 
 
 class FolderSource(
