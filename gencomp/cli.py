@@ -274,6 +274,51 @@ def pull_model(ref: str, folder: Path) -> None:
 
 
 @main.group()
+def data() -> None:
+    """Look into training data.
+
+    \b
+    Example:
+      gencomp data inspect data/shards/photos
+    """
+
+
+@data.command("inspect")
+@click.argument("shards", metavar="SHARDS", type=FilePath)
+@click.option("--sheet", metavar="PNG", type=FilePath, help="Write a contact sheet there, labels in colour below.")
+@click.option("--pictures", type=click.IntRange(1, 400), default=24, show_default=True, help="On the contact sheet.")
+@click.option("--force", is_flag=True, help="Replace PNG if it exists.")
+def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -> None:
+    """Count what the folder SHARDS holds: samples, sizes, formats, licences, rejects by reason, classes.
+
+    \b
+    Example:
+      gencomp data inspect data/shards/photos --sheet sheet.png
+    """
+    from gencomp.data.overview import overview
+
+    if sheet is not None:
+        _check_target(sheet, force)
+    found = overview(shards, pictures)
+    known = found.manifest
+    click.echo(f"{known.dataset}, recipe {known.recipe}: {known.counts.kept} of {known.counts.asked} images asked for")
+    for split_name, split in known.splits.items():
+        size = sum(shard.bytes for shard in split.shards) / 1e6
+        click.echo(f"  {split_name:<12} {split.samples:>9} samples, shards: {len(split.shards)}, {size:.1f} MB")
+    for title, (least, median, most) in (("width", found.widths), ("height", found.heights)):
+        click.echo(f"  {title:<12} {least} to {most} pixels, median {median}")
+    for title, counts in (("format", found.formats), ("licence", found.licenses), ("rejected", known.counts.rejected)):
+        for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+            click.echo(f"  {title:<12} {count:>9} {name}")
+    pixels = sum(share.pixels for share in found.classes)
+    for share in found.classes:
+        click.echo(f"  class        {share.pixels / pixels:>9.2%} {share.name}, label maps: {share.images}")
+    if sheet is not None:
+        _write(sheet, found.png(), force)
+        click.echo(f"{sheet}: {found.sheet.width} x {found.sheet.height}")
+
+
+@main.group()
 def weights() -> None:
     """List and fetch the weights of the networks behind perceptual losses and metrics.
 
@@ -415,9 +460,11 @@ def _is_refusal(error: Exception) -> bool:
     from gencomp.codec.pixels import PictureError
     from gencomp.codec.regions import RegionError
     from gencomp.codec.selection import SelectionError
+    from gencomp.data.failure import DataError
 
     selective = RegionError | SelectionError
-    return isinstance(error, RefusedError | StreamError | PictureError | RateError | UnknownModelError | selective)
+    refused = RefusedError | StreamError | PictureError | RateError | UnknownModelError | DataError | selective
+    return isinstance(error, refused)
 
 
 def _one_line(error: Exception) -> str:
