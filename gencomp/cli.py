@@ -318,6 +318,30 @@ def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -
         click.echo(f"{sheet}: {found.sheet.width} x {found.sheet.height}")
 
 
+@data.command("duplicates")
+@click.argument("first", metavar="TRAINING", type=FilePath)
+@click.argument("second", metavar="EVALUATION", type=FilePath)
+@click.option("--distance", type=click.IntRange(0, 32), default=8, show_default=True, help="Most bits of 64 apart.")
+def find_duplicates(first: Path, second: Path, distance: int) -> None:
+    """List pictures of EVALUATION that TRAINING holds too, or nearly; exit code 1 if there are any.
+
+    Both are folders of shards or of pictures, compared by perceptual hash.
+
+    \b
+    Example:
+      gencomp data duplicates data/shards/photos kodak
+    """
+    from gencomp.data.duplicates import hashes, near_duplicates
+
+    sets = hashes(first), hashes(second)
+    pairs = list(near_duplicates(*sets, distance))
+    for pair in pairs:
+        click.echo(f"{pair.first}  {pair.second}  {pair.distance}")
+    click.echo(f"{len(sets[0].names)} pictures against {len(sets[1].names)}, near-duplicates: {len(pairs)}", err=True)
+    if pairs:
+        sys.exit(1)
+
+
 @main.group()
 def weights() -> None:
     """List and fetch the weights of the networks behind perceptual losses and metrics.

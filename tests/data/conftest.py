@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gencomp.data import manifest
+from gencomp.data.archive import write_tar
+from gencomp.data.manifest import ShardCounts, ShardFile, ShardManifest, ShardSidecar, ShardSplit
+
 HEADER = "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
 HEADER += "Thumbnail300KURL,Rotation"
 
@@ -192,3 +196,38 @@ def make_photo() -> Callable[..., bytes]:
 @pytest.fixture
 def make_mask() -> Callable[..., bytes]:
     return mask
+
+
+def sidecar(key: str, width: int, height: int, license: str | None) -> bytes:
+    return manifest.encode(
+        ShardSidecar(
+            **{"key": key, "id": key, "split": "train", "width": width, "height": height},
+            **{"original_width": width, "original_height": height, "author": None, "license": license, "title": None},
+        )
+    )
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Three samples: a labelled PNG half sky and half unlabelled, a labelled one all road, and a JPEG."""
+    folder = tmp_path / "data" / "shards" / "streets"
+    folder.mkdir(parents=True)
+    half = np.zeros((64, 96), np.uint8)
+    half[32:] = 255
+    grey = encode(Image.new("RGB", (96, 64), (100, 100, 100)), "PNG")
+    none, road = (encode(Image.new("L", (96, 64), id), "PNG") for id in (0, 1))
+    members = [
+        *[("a.png", grey), ("a.labels.png", encode(Image.fromarray(half), "PNG")), ("a.edges.png", none)],
+        ("a.json", sidecar("a", 96, 64, "CC0")),
+        *[("b.png", grey), ("b.labels.png", road), ("b.edges.png", none), ("b.json", sidecar("b", 96, 64, "CC0"))],
+        ("c.jpg", encode(Image.new("RGB", (200, 400), (50, 50, 50)), "JPEG")),
+        ("c.json", sidecar("c", 200, 400, None)),
+    ]
+    path = folder / "train-000000.tar"
+    write_tar(path, members)
+    shard = ShardFile(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size, samples=3)
+    counts = ShardCounts(asked=5, kept=3, labelled=2, rejected={"too-small": 2})
+    splits = {"train": ShardSplit(samples=3, shards=[shard])}
+    known = ShardManifest(dataset="streets", recipe="none", classes=2, splits=splits, rejects=[], counts=counts)
+    manifest.write(folder / "manifest.json", known)
+    return folder

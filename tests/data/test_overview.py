@@ -1,6 +1,5 @@
 """What `gencomp data inspect` says of shards."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,59 +9,12 @@ from PIL import Image
 
 from gencomp.cli import main
 from gencomp.data import manifest
-from gencomp.data.archive import write_tar
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import (
     ClassTable,
     LabelClass,
-    ShardCounts,
-    ShardFile,
-    ShardManifest,
-    ShardSidecar,
-    ShardSplit,
 )
 from gencomp.data.overview import GAP, THUMBNAIL, overview
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def sidecar(key: str, width: int, height: int, license: str | None) -> bytes:
-    return manifest.encode(
-        ShardSidecar(
-            **{"key": key, "id": key, "split": "train", "width": width, "height": height},
-            **{"original_width": width, "original_height": height, "author": None, "license": license, "title": None},
-        )
-    )
-
-
-@pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    """Three samples: a labelled PNG half sky and half unlabelled, a labelled one all road, and a JPEG."""
-    folder = tmp_path / "data" / "shards" / "streets"
-    folder.mkdir(parents=True)
-    grey = np.full((64, 96, 3), 100, np.uint8)
-    half = np.zeros((64, 96), np.uint8)
-    half[32:] = 255
-    jpeg = io.BytesIO()
-    Image.fromarray(np.full((400, 200, 3), 50, np.uint8)).save(jpeg, "JPEG")
-    edges = png(np.zeros((64, 96), np.uint8))
-    members = [("a.png", png(grey)), ("a.labels.png", png(half)), ("a.edges.png", edges)]
-    members += [("a.json", sidecar("a", 96, 64, "CC0"))]
-    members += [("b.png", png(grey)), ("b.labels.png", png(np.ones((64, 96), np.uint8))), ("b.edges.png", edges)]
-    members += [("b.json", sidecar("b", 96, 64, "CC0")), ("c.jpg", jpeg.getvalue())]
-    members += [("c.json", sidecar("c", 200, 400, None))]
-    path = folder / "train-000000.tar"
-    write_tar(path, members)
-    shard = ShardFile(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size, samples=3)
-    counts = ShardCounts(asked=5, kept=3, labelled=2, rejected={"too-small": 2})
-    splits = {"train": ShardSplit(samples=3, shards=[shard])}
-    known = ShardManifest(dataset="streets", recipe="none", classes=2, splits=splits, rejects=[], counts=counts)
-    manifest.write(folder / "manifest.json", known)
-    return folder
 
 
 def test_everything_is_counted(shards: Path) -> None:

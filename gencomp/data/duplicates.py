@@ -1,0 +1,99 @@
+"""Near-duplicates between two sets of pictures, such as training and evaluation: by perceptual hash.
+
+The hash is pHash as the library ImageHash computes it: the signs of the lowest 8 x 8 coefficients of a cosine transform
+of the picture at 32 x 32 pixels, beside their median. It survives reduction, JPEG and small changes of colour and
+light, not crops, mirrors or turns.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.data import manifest
+from gencomp.data.archive import read_samples
+from gencomp.data.failure import DataError, Rejected
+from gencomp.data.manifest import ShardManifest
+from gencomp.data.photograph import EXTENSIONS, decode, orientation, upright
+
+NEAR = 8
+"""Bits of 64 in which the hashes of near-duplicates differ at most, unless told otherwise."""
+PIXELS = 178 * 10**6
+"""Most pixels of a picture in a folder."""
+_SIDE, _KEPT = 32, 8
+_ROWS = 1024
+
+
+class Pair(NamedTuple):
+    """A picture of either set, and the bits in which their hashes differ."""
+
+    first: str
+    second: str
+    distance: int
+
+
+class Hashes(NamedTuple):
+    """The pictures of a set."""
+
+    names: list[str]
+    bits: NDArray[np.uint64]
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """64 bits of an RGB or grey picture, the lowest frequency first."""
+    pixels = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
+    low = (_COSINES @ pixels @ _COSINES.T).reshape(-1)
+    return int.from_bytes(np.packbits(low > np.median(low)).tobytes())
+
+
+def _cosines() -> NDArray[np.float64]:
+    """The first rows of the cosine transform (type II), (_KEPT, _SIDE)."""
+    frequency, place = np.arange(_KEPT)[:, None], np.arange(_SIDE)[None] + 0.5
+    return np.cos(np.pi / _SIDE * frequency * place)
+
+
+_COSINES = _cosines()
+
+
+def hashes(place: Path) -> Hashes:
+    """The pictures of a folder of shards, or of a folder with its subfolders. Raises DataError."""
+    found = [(name, perceptual_hash(image)) for name, image in _pictures(place)]
+    return Hashes([name for name, _ in found], np.array([bits for _, bits in found], np.uint64))
+
+
+def near_duplicates(first: Hashes, second: Hashes, distance: int = NEAR) -> Iterator[Pair]:
+    """The pairs of pictures whose hashes differ in at most `distance` bits, in the order of the first set."""
+    for start in range(0, len(first.bits), _ROWS):
+        apart = np.bitwise_count(first.bits[start : start + _ROWS, None] ^ second.bits[None])
+        for i, j in np.argwhere(apart <= distance).tolist():
+            yield Pair(first.names[start + i], second.names[j], int(apart[i, j]))
+
+
+def _pictures(place: Path) -> Iterable[tuple[str, Image.Image]]:
+    if (place / "manifest.json").is_file():
+        return _in_shards(place)
+    if not place.is_dir():
+        raise DataError(f"{place}: no such folder")
+    return _in_folder(place)
+
+
+def _in_shards(shards: Path) -> Iterator[tuple[str, Image.Image]]:
+    for name, split in manifest.read(shards / "manifest.json", ShardManifest).splits.items():
+        for shard in split.shards:
+            for key, files in read_samples(shards / shard.name):
+                ending = next(name for name in files if f".{name}" in EXTENSIONS)
+                yield f"{name}/{key}", Image.open(io.BytesIO(files[ending]))
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in EXTENSIONS and path.is_file():
+            try:
+                image = decode(path.read_bytes(), PIXELS)
+            except Rejected as error:
+                raise DataError(f"{path}: {error}") from None
+            yield path.relative_to(folder).as_posix(), upright(image, orientation(image))
