@@ -1,6 +1,7 @@
 """Prefect's runner of due flow runs, with a SIGTERM that ends it and its runs."""
 
 import asyncio
+import signal
 import threading
 
 import psutil
@@ -24,6 +25,7 @@ class StoppableRunner(Runner):
         await self.start()
 
     def handle_sigterm(self, *_arguments: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cancel the ending
         # The runner waits for its runs, and a run that is just starting may miss a signal: so SIGKILL after a grace.
         threading.Thread(target=end_descendants, kwargs={"spared": self.others}, daemon=True).start()
         assert self._serving is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def serve(cron: str | None, parameters: dict[str, int | None]) -> None:
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("Stopped: the schedule is paused until the next start.")
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         end_descendants(spared=runner.others)
 
 

@@ -298,6 +298,7 @@ def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -
     from gencomp.data.overview import overview
 
     if sheet is not None:
+        _check_folder(sheet)
         _check_target(sheet, force)
     found = overview(shards, pictures)
     known = found.manifest
@@ -447,9 +448,13 @@ def _rate(found: StreamInfo) -> str:
 def _check_paths(source: Path, target: Path, force: bool) -> None:
     """Refuse, before any work, what could not be read or written after it."""
     _check_source(source)
+    _check_folder(target)
+    _check_target(target, force)
+
+
+def _check_folder(target: Path) -> None:
     if not target.parent.is_dir():
         raise RefusedError(f"{target}: the folder {target.parent} does not exist")
-    _check_target(target, force)
 
 
 def _check_new_folder(folder: Path) -> None:

@@ -37,8 +37,7 @@ def main(dataset: str) -> None:
     """Fetch every image of a dataset into data/raw/<dataset>/, with an outcome and a reason for each."""
     config = params(DatasetConfig, "datasets", dataset)
     _guard(config.source)
-    asked = (config.source, config.subset, config.subset_seed, config.shard_samples)
-    what = (*asked, config.maximum_megabytes, config.maximum_megapixels)
+    what = (config.source, config.subset, config.shard_samples, config.maximum_megabytes, config.maximum_megapixels)
     key = resume_key(dataset.encode(), msgspec.json.encode(what, order="sorted"))
     try:
         with scratch("download", key) as folder, Fetcher() as fetcher:

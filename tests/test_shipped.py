@@ -14,10 +14,10 @@ from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.evaluation.metrics import psnr
 from gencomp.references import SHIPPED_MODELS, resolve
 
-LIGHT = SHIPPED_MODELS / "light-0"
-GOLDEN = Path(__file__).parent / "codec" / "golden" / "light-0"
-FINGERPRINT = "72e814c924c90aacc0da1e0d823154e975865dd95947d5612ae2e16f4b9f741f"
-SYMBOLS = "2bec0fd110a5263647b6aa378d4ede706efaf227afab450edb9b4e43a59f58e6"
+LIGHT = SHIPPED_MODELS / "light-1"
+GOLDEN = Path(__file__).parent / "codec" / "golden" / "light-1"
+FINGERPRINT = "6fa3d47df4e465d5de5cb7375dd2fb0293bcd8f3459f8ec658ac0e0e49ee00d5"
+SYMBOLS = "d6ec325f2988fb62041b2ef5d4952bcc4a630458f86abbb47eba403128b47058"
 """SHA-256 of the golden stream's symbols."""
 
 
@@ -33,7 +33,7 @@ def coffee() -> Image.Image:
 
 
 def test_it_is_the_default_and_has_a_card(codec: Codec) -> None:
-    assert resolve("light") == resolve("light-0") == LIGHT
+    assert resolve("light") == resolve("light-1") == LIGHT
     assert codec.package.fingerprint.hex() == FINGERPRINT
     card = (LIGHT / "README.md").read_text()
     for word in ("CC BY-SA 4.0", "It invents", "Kodak", "two CPU cores"):

@@ -71,6 +71,11 @@ def checked_members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInf
         if entry.size > MEMBER_LIMIT:
             raise ArchiveError(f"{path}: member {entry.name!r} has {entry.size} bytes, above {MEMBER_LIMIT}")
         yield entry
+    # tarfile takes a damaged header for the end.
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise ArchiveError(f"{path}: damaged behind member {len(seen)}")
 
 
 def read_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -147,7 +147,7 @@ class PlainSelection(
     """Every 8-bit image is kept: original bytes where they can be; PNG where size, orientation or mode must change."""
 
     minimum_side: Count
-    """An image whose shorter side is below this is dropped as too small, pixels."""
+    """An image whose shorter side is below this is dropped as too small, pixels; before it is cut into tiles."""
     longer_side: Count | None = None
     """An image with a longer side above this is reduced to it, pixels; none: no image is."""
     tile: Annotated[int, msgspec.Meta(ge=64)] | None = None
@@ -158,6 +158,20 @@ class PlainSelection(
 SelectionConfig = PaperSelection | CleanSelection | PlainSelection
 
 
+class Subset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Most images to ask for per split, chosen by the hash of their ids; none: the whole split."""
+
+    train: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    val: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    test: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    seed: int = 0
+    """Another number chooses another subset."""
+
+    def most(self, split: Split) -> int | None:
+        """Most images of a split."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+
 class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One dataset of params.yaml."""
 
@@ -166,15 +180,13 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     selection: SelectionConfig
     """Which images become training samples, and in what form."""
     shard_samples: Count
-    """Images asked for per partition, and so the most samples in a shard."""
+    """Images asked for per partition, and so the most in a shard; with `tile`, they are more samples."""
     maximum_missing: Share
     """Share of the images asked for that may be missing or unusable before the download fails."""
     watch: str
     """Path whose change makes the download run again: an image list, a folder, the code of the sample."""
-    subset: dict[Split, Annotated[int, msgspec.Meta(ge=0)]]
-    """Most images to ask for per split, chosen by the hash of their ids; a split not named is taken whole."""
-    subset_seed: int = 0
-    """Another number chooses another subset."""
+    subset: Subset
+    """How many images to ask for, where not all."""
     maximum_megabytes: Count
     """A larger image file is rejected as too large, in 10^6 bytes."""
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ import msgspec
 
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
-from gencomp.data.dataset import DatasetConfig, Split
+from gencomp.data.dataset import DatasetConfig, Split, Subset
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
 from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
@@ -36,7 +36,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
 
     Raises DataError when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
     """
-    requests = chosen(source.requests(), config.subset, config.subset_seed)
+    requests = chosen(source.requests(), config.subset)
     partitions = partitioned(requests, config.shard_samples)
     run = scratch / "runs" / _inputs_key(requests, source)
     _clear_others(run)
@@ -54,7 +54,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
 
 
-def chosen(requests: Sequence[Request], subset: Mapping[Split, int], seed: int = 0) -> list[Request]:
+def chosen(requests: Sequence[Request], subset: Subset) -> list[Request]:
     """The images to ask for, sorted by (split, id): in each split those whose ids, with the seed, have the smallest
     hashes.
 
@@ -67,11 +67,11 @@ def chosen(requests: Sequence[Request], subset: Mapping[Split, int], seed: int =
             raise DataError(f"image id {request.id!r} is listed twice with different data")
         seen.add(request.id)
         by_split[request.split].append(request)
-    salt = f"{seed}/" if seed else ""
+    salt = f"{subset.seed}/" if subset.seed else ""
     picked = []
     for split, members in by_split.items():
         members.sort(key=lambda request: hashlib.sha256((salt + request.id).encode()).digest())
-        picked += members[: subset.get(split)]
+        picked += members[: subset.most(split)]
     if not picked:
         raise DataError("the source lists no images")
     return sorted(picked, key=lambda request: (request.split, request.id))

@@ -25,7 +25,6 @@ NEAR = 8
 PIXELS = 178 * 10**6
 """Most pixels of a picture in a folder."""
 _SIDE, _KEPT = 32, 8
-_ROWS = 1024
 
 
 class Pair(NamedTuple):
@@ -67,10 +66,10 @@ def hashes(place: Path) -> Hashes:
 
 def near_duplicates(first: Hashes, second: Hashes, distance: int = NEAR) -> Iterator[Pair]:
     """The pairs of pictures whose hashes differ in at most `distance` bits, in the order of the first set."""
-    for start in range(0, len(first.bits), _ROWS):
-        apart = np.bitwise_count(first.bits[start : start + _ROWS, None] ^ second.bits[None])
-        for i, j in np.argwhere(apart <= distance).tolist():
-            yield Pair(first.names[start + i], second.names[j], int(apart[i, j]))
+    for name, bits in zip(first.names, first.bits, strict=True):
+        apart = np.bitwise_count(second.bits ^ bits)
+        for index in np.flatnonzero(apart <= distance).tolist():
+            yield Pair(name, second.names[index], int(apart[index]))
 
 
 def _pictures(place: Path) -> Iterable[tuple[str, Image.Image]]:

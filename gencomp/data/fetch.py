@@ -9,7 +9,8 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -29,16 +30,14 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 TRANSIENT = frozenset({"unreachable", "wrong-length", "too-slow"})
 """Reasons that another attempt may remove."""
 CHUNK = 1 << 20
+REDIRECTS = 10
+"""Most redirects from a URL to its file."""
 LONGEST_PAUSE = 120.0
 """Most seconds between two attempts, whatever the server asks for."""
 
 
 class _Transient(Rejected):
-    """A failure that another attempt may remove, `pause` seconds from now where the server says so."""
-
-    def __init__(self, reason: str, detail: str = "", pause: float = 0.0) -> None:
-        super().__init__(reason, detail)
-        self.pause = pause
+    """A failure that another attempt may remove."""
 
 
 def local_path(url: str) -> Path | None:
@@ -57,8 +56,8 @@ class Fetcher:
     """Fetches over connections that it keeps, from any number of threads; `attempts` per URL, `wait` seconds after the
     first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
 
-    `timeout`: seconds for a connection and for each silence of a server, and until a body has to arrive at `slowest`
-    bytes per second on average.
+    `timeout`: seconds for a connection and for each silence of a server; in each span of so many seconds, a body has to
+    arrive at `slowest` bytes per second or more.
 
     Raises Rejected: `missing`, `refused`, `too-large`, `checksum`, and `unreachable`, `wrong-length` or `too-slow`
     after the last attempt.
@@ -70,13 +69,11 @@ class Fetcher:
         self._timeout = timeout
         self._slowest = slowest
         self._client = httpx.Client(
-            follow_redirects=True,
             timeout=timeout,
             limits=httpx.Limits(max_connections=None),
             headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"},
-            event_hooks={"response": [_check_redirect]},
         )
-        self._not_before: dict[str, float] = {}
+        self._not_before: dict[bytes, float] = {}
         """By host, the time of the monotonic clock at which it wants to be asked again."""
 
     def __enter__(self) -> "Fetcher":
@@ -89,7 +86,7 @@ class Fetcher:
         """The content of a URL; `length` in bytes and `md5` in base64 are compared where they are known."""
 
         def check(data: io.BytesIO) -> None:
-            found = data.getbuffer()
+            found = data.getvalue()
             if length is not None and len(found) != length:
                 raise _Transient("wrong-length", f"{len(found)} bytes, {length} expected")
             if md5 is not None and base64.b64encode(hashlib.md5(found, usedforsecurity=False).digest()).decode() != md5:
@@ -114,10 +111,10 @@ class Fetcher:
         if path is not None:
             with replacing(target) as temporary, temporary.open("wb") as out:
                 return _copy_local(path, limit, out)
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
         unfinished, note = (target.with_name(f".{target.name}.{end}") for end in ("unfinished", "version"))
+        if target.exists():
+            return note.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("r+b" if unfinished.exists() else "w+b") as out:
                 self._copy(url, limit, _Arriving(out, note))
@@ -144,45 +141,81 @@ class Fetcher:
         return path or cached
 
     def _copy(self, url: str, limit: int, out: "_Arriving", check: Callable[[], None] = lambda: None) -> None:
-        host = urlsplit(url).netloc
         for attempt in range(self._attempts):
-            time.sleep(max(0.0, self._not_before.get(host, 0.0) - time.monotonic()))
             try:
                 self._copy_once(url, limit, out)
-                return check()
-            except _Transient as error:
+                return out.checked(check)
+            except _Transient:
                 if attempt + 1 == self._attempts:
                     raise
-                if error.pause:
-                    self._not_before[host] = time.monotonic() + min(error.pause, LONGEST_PAUSE)
                 time.sleep(min(self._wait * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1))
 
     def _copy_once(self, url: str, limit: int, out: "_Arriving") -> None:
         try:
-            with self._client.stream("GET", url, headers=out.request_headers()) as response:
-                _check_status(response)
+            with self._answer(url, out.request_headers()) as response:
+                self._check_status(response)
                 out.begin(response)
+                if out.complete:
+                    return
                 if out.size + int(response.headers.get("Content-Length", 0)) > limit:
                     raise Rejected("too-large", f"{response.headers['Content-Length']} bytes, above {limit}")
                 self._copy_body(response, limit, out)
         except httpx.RemoteProtocolError as error:
             raise _Transient("wrong-length" if out.size else "unreachable", str(error)) from None
-        except httpx.TooManyRedirects as error:
-            raise Rejected("refused", str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _Transient("unreachable", str(error) or type(error).__name__) from None
         if out.expected is not None and out.size != out.expected:
             raise _Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
 
+    @contextmanager
+    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """The answer at the end of the redirects, none of whose bodies is read. Raises Rejected: `refused`."""
+        request = self._client.build_request("GET", url, headers=headers)
+        for _ in range(REDIRECTS):
+            self._await_turn(request.url.netloc)
+            response = self._client.send(request, stream=True)
+            try:
+                if response.next_request is None:
+                    yield response
+                    return
+                target = response.next_request.url
+                if target.scheme != "https" and (target.scheme, request.url.scheme) != ("http", "http"):
+                    raise Rejected("refused", f"a redirect to {target}")
+                request = response.next_request
+            finally:
+                response.close()
+        raise Rejected("refused", f"more than {REDIRECTS} redirects")
+
+    def _await_turn(self, host: bytes) -> None:
+        while (left := self._not_before.get(host, 0.0) - time.monotonic()) > 0:
+            time.sleep(left)
+
+    def _check_status(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status in GONE:
+            raise Rejected("missing", f"HTTP {status}")
+        if status in BUSY:
+            host, pause = response.url.netloc, _asked_pause(response.headers.get("Retry-After", ""))
+            until = time.monotonic() + min(pause, LONGEST_PAUSE)
+            self._not_before[host] = max(until, self._not_before.get(host, 0.0))
+            raise _Transient("unreachable", f"HTTP {status}")
+        if status not in (200, 206, 416):
+            raise Rejected("refused", f"HTTP {status}")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":  # decoding has no bounds, and nobody asked for it
+            raise Rejected("refused", f"Content-Encoding {encoding}")
+
     def _copy_body(self, response: httpx.Response, limit: int, out: "_Arriving") -> None:
         start, before = time.monotonic(), out.size
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             out.write(chunk)
             if out.size > limit:
                 raise Rejected("too-large", f"above {limit} bytes")
             seconds = time.monotonic() - start
-            if seconds > self._timeout and out.size - before < self._slowest * seconds:
-                raise _Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
+            if seconds > self._timeout:
+                if out.size - before < self._slowest * seconds:
+                    raise _Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
+                start, before = time.monotonic(), out.size
 
 
 class _Arriving:
@@ -203,21 +236,35 @@ class _Arriving:
 
     def begin(self, response: httpx.Response) -> None:
         """Take up a response: the rest, or all from the start. Raises _Transient for a part that does not fit on."""
-        if response.status_code in (206, 416):
-            part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-            if response.status_code == 416 or part is None or int(part[1]) != self.size:
-                self._restart("")
-                raise _Transient("wrong-length", "another part than the one that was asked for")
-            self.expected = int(part[2])
-            return
-        etag = response.headers.get("ETag", "")
-        version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
-        self._restart("" if "Content-Encoding" in response.headers else version)
+        version = _version(response)
+        if response.status_code == 200:
+            return self.restart(version)
+        part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+        other = version not in ("", self._version)
+        missing = response.status_code == 416 and part is not None and int(part[2]) != self.size
+        if part is None or other or missing or (response.status_code == 206 and part[1] != str(self.size)):
+            self.restart()
+            raise _Transient("wrong-length", "another part than the one that was asked for")
+        self.expected = int(part[2])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the size is the one that the server has said."""
+        return self.expected is not None and self.size == self.expected
+
+    def checked(self, check: Callable[[], None]) -> None:
+        """Call `check`, and forget all bytes where it raises Rejected."""
+        try:
+            check()
+        except Rejected:
+            self.restart()
+            raise
 
     def write(self, chunk: bytes) -> None:
         self.size += self._out.write(chunk)
 
-    def _restart(self, version: str) -> None:
+    def restart(self, version: str = "") -> None:
+        """Forget all bytes; what comes next is of this version."""
         self._out.seek(0)
         self._out.truncate()
         self.size, self.expected, self._version = 0, None, version
@@ -238,16 +285,6 @@ def _copy_local(path: Path, limit: int, out: BinaryIO) -> None:
         raise Rejected("missing") from None
 
 
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if status in GONE:
-        raise Rejected("missing", f"HTTP {status}")
-    if status in BUSY:
-        raise _Transient("unreachable", f"HTTP {status}", _asked_pause(response.headers.get("Retry-After", "")))
-    if status not in (200, 206, 416):
-        raise Rejected("refused", f"HTTP {status}")
-
-
 def _asked_pause(value: str) -> float:
     """Seconds of a Retry-After, a number or a date; 0 for neither."""
     if value.isdecimal():
@@ -258,8 +295,8 @@ def _asked_pause(value: str) -> float:
         return 0.0
 
 
-def _check_redirect(response: httpx.Response) -> None:
-    """Other hosts are fine, plain HTTP behind HTTPS is not. Raises Rejected."""
-    target = response.next_request
-    if target is not None and response.request.url.scheme == "https" and target.url.scheme != "https":
-        raise Rejected("refused", f"a redirect from HTTPS to {target.url}")
+def _version(response: httpx.Response) -> str:
+    """What tells versions of a file apart: its ETag if that is a strong one, or its time; nothing without either."""
+    etag = response.headers.get("ETag", "")
+    version: str = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+    return version if version.isascii() else ""

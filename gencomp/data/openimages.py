@@ -78,7 +78,7 @@ class OpenImages:
             for row in read_table(
                 self._fetcher.local(url, self._scratch / f"labels-{index}.csv"), url, required=("ImageID", "LabelName")
             )
-            if row["LabelName"] in codes and row.get("Confidence") not in ("0", "0.0")
+            if row["LabelName"] in codes and _shown(row.get("Confidence", ""))
         }
 
     def _codes(self, wanted: ListFilter) -> set[str]:
@@ -88,12 +88,11 @@ class OpenImages:
         if wanted.names is None:
             return set(wanted.classes)
         path = self._fetcher.local(wanted.names, self._scratch / "names.csv")
-        codes = {name: code for code, name in read_classes(path).items()}
-        known = codes | {code: code for code in codes.values()}
-        unknown = [name for name in wanted.classes if name not in known]
+        classes = read_classes(path)
+        unknown = [name for name in wanted.classes if name not in {*classes, *classes.values()}]
         if unknown:
             raise DataError(f"{wanted.names}: no class {', '.join(unknown)}")
-        return {known[name] for name in wanted.classes}
+        return {code for code, name in classes.items() if code in wanted.classes or name in wanted.classes}
 
     def _save_archive(self, masks: MaskSource, split: str, digit: str, folder: Path) -> None:
         url = filled(masks.archives, split=split, digit=digit)
@@ -167,6 +166,14 @@ def read_table(path: Path, name: str, required: Sequence[str]) -> Iterator[dict[
         raise DataError(f"{name}: no such file") from None
     except csv.Error as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def _shown(confidence: str) -> bool:
+    """Whether a Confidence means that the image shows the class; where there is none it does."""
+    try:
+        return float(confidence or 1) > 0
+    except ValueError:
+        return True
 
 
 def read_classes(path: Path) -> dict[str, str]:

@@ -66,7 +66,7 @@ def overview(shards: Path, pictures: int) -> Overview:
     if not (shards / "manifest.json").is_file():
         raise DataError(f"{shards}: no manifest.json; name a folder that the shard stage made")
     known = manifest.read(shards / "manifest.json", ShardManifest)
-    colours = _Colours(known.classes, shards.absolute().parents[1] / "semantics" / known.dataset / "classes.json")
+    colours = _Colours(known.classes, shards.absolute().parent.parent / "semantics" / known.dataset / "classes.json")
     total = sum(split.samples for split in known.splits.values())
     shown = {round(step) for step in np.linspace(0, total - 1, min(pictures, total))} if total else set()
     formats, licenses, counts, images = Counter[str](), Counter[str](), Counter[int](), Counter[int]()

@@ -56,7 +56,9 @@ def decode(data: bytes, maximum_pixels: int) -> Image.Image:
             image.load()
     except Rejected:
         raise
-    except (Image.DecompressionBombError, MemoryError):
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
         raise Rejected("too-large") from None
     except Exception as error:  # decoders of damaged files raise whatever comes to hand
         raise Rejected("corrupt" if data.startswith(_MAGIC) else "not-an-image", str(error)) from None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 _REMOTE = re.compile(r"""['"]?remote "(?P<name>.*)"['"]?""")
 _WEB = ("http://", "https://", "webdav://", "webdavs://")
-_SECRETS = frozenset({"auth", "user", "password", "token", "custom_auth_header", "cert_path"})
 
 
 def public_remotes(folder: Path) -> list[str]:
-    """Names of the remotes in a `.dvc` folder that anyone may be able to read: web addresses without a login, and
-    buckets marked for anonymous access. What a bucket's policy says cannot be seen from here."""
+    """Names of the remotes in a `.dvc` folder that anyone may be able to read: web addresses, whose login may be for
+    writing alone, and buckets marked for anonymous access. What a bucket's policy says cannot be seen from here, nor
+    what DVC's configuration outside the checkout adds."""
     found: dict[str, dict[str, str]] = {}
     for path in (folder / "config", folder / "config.local"):
         for name, fields in _remotes(path):
@@ -21,14 +21,14 @@ def public_remotes(folder: Path) -> list[str]:
 
 
 def _remotes(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",), strict=False)
     parser.read(path)
     for section in parser.sections():
         match = _REMOTE.fullmatch(section)
         if match:
-            yield match["name"], dict(parser[section])
+            yield match["name"], {name: value.strip("'\" ") for name, value in parser[section].items()}
 
 
 def _looks_public(fields: dict[str, str]) -> bool:
     anonymous = fields.get("allow_anonymous_login", "false").lower() == "true"
-    return anonymous or (fields.get("url", "").startswith(_WEB) and not _SECRETS & fields.keys())
+    return anonymous or fields.get("url", "").startswith(_WEB)

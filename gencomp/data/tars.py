@@ -49,7 +49,7 @@ class Tars:
         self._members: dict[str, Member] = {}
 
     def requests(self) -> list[Request]:
-        """Every member that is named like an image, label maps apart."""
+        """Every member that is named like an image, hidden ones and label maps apart."""
         if not self._root.is_dir():
             raise DataError(f"{self._root}: no such folder")
         tars = sorted(path.relative_to(self._root).as_posix() for path in self._root.rglob("*.tar") if path.is_file())
@@ -82,6 +82,8 @@ class Tars:
         try:
             with tarfile.open(path, "r:") as opened:
                 for entry in checked_members(path, opened):
+                    if not entry.name.isprintable():  # bytes that are no UTF-8 among them
+                        raise ArchiveError(f"{path}: member {entry.name!a} has a name that is no text")
                     yield entry.name, Member(tar, entry.offset_data, entry.size)
         except tarfile.TarError as error:
             raise ArchiveError(f"{path}: {error}") from None
@@ -106,7 +108,7 @@ class Tars:
             return About()
         try:
             return msgspec.json.decode(member.read(self._root), type=About)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return About()
 
     def _beside(self, id: str, suffix: str) -> Member | None:
@@ -116,8 +118,9 @@ class Tars:
 
 
 def _is_image(id: str) -> bool:
-    name = id.lower()
-    return PurePosixPath(name).suffix in EXTENSIONS and not name.endswith((LABEL_SUFFIX, ".edges.png"))
+    name = id.rpartition("/")[2].lower()
+    shown = not name.startswith(".") and not name.endswith((LABEL_SUFFIX, ".edges.png"))
+    return shown and PurePosixPath(name).suffix in EXTENSIONS
 
 
 def _split_name(id: str) -> str:

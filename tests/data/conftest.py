@@ -1,8 +1,10 @@
 """Tiny buckets, archives and folders in the layouts of the real sets, and a server for them."""
 
 import base64
+import contextlib
 import hashlib
 import io
+import ssl
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -169,15 +171,30 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._handler = Handler
+        self._open = contextlib.ExitStack()
+        self.url = f"http://{self._open.enter_context(self._served())}"
+
+    @contextlib.contextmanager
+    def behind(self, context: ssl.SSLContext) -> Iterator[str]:
+        """The same server behind TLS; its URL."""
+        with self._served(context) as address:
+            yield f"https://{address}"
+
+    @contextlib.contextmanager
+    def _served(self, context: ssl.SSLContext | None = None) -> Iterator[str]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler)
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self._open.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples
-from gencomp.data.dataset import DatasetConfig, PlainSelection
+from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset
 from gencomp.data.download import chosen, download, in_order, partitioned
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
@@ -27,7 +27,7 @@ LIMITS = {"maximum_megabytes": 64, "maximum_megapixels": 1}
 
 
 def config(url: str, **fields: Any) -> DatasetConfig:
-    known = {"shard_samples": 3, "maximum_missing": 1.0, "watch": "x", "subset": {}} | LIMITS | fields
+    known = {"shard_samples": 3, "maximum_missing": 1.0, "watch": "x", "subset": Subset()} | LIMITS | fields
     return DatasetConfig(source=mirror(url), selection=PlainSelection(minimum_side=1), **known)
 
 
@@ -165,23 +165,23 @@ def requests(*ids: str, split: Any = "train") -> list[Request]:
 
 def test_a_larger_subset_holds_a_smaller_one_and_other_splits_stay_whole() -> None:
     listed = requests(*(f"t{index}" for index in range(50))) + requests("v1", "v2", split="val")
-    few, many = ({request.id for request in chosen(listed, {"train": count})} for count in (5, 20))
+    few, many = ({request.id for request in chosen(listed, Subset(train=count))} for count in (5, 20))
     assert len(few) == 7 and len(many) == 22 and few < many
-    other = {request.id for request in chosen(listed, {"train": 20}, seed=1)}
+    other = {request.id for request in chosen(listed, Subset(train=20, seed=1))}
     assert len(other) == 22 and other != many
-    assert len(chosen(listed, {"train": 0})) == 2
-    assert chosen(listed, {}) == chosen(listed[::-1], {})
+    assert len(chosen(listed, Subset(train=0))) == 2
+    assert chosen(listed, Subset()) == chosen(listed[::-1], Subset())
 
 
 def test_an_id_in_two_splits_and_an_empty_list_are_refused() -> None:
     with pytest.raises(DataError, match="'a' is listed twice"):
-        chosen(requests("a") + requests("a", split="val"), {})
+        chosen(requests("a") + requests("a", split="val"), Subset())
     with pytest.raises(DataError, match="no images"):
-        chosen([], {})
+        chosen([], Subset())
 
 
 def test_partitions_hold_one_split_each_and_every_request_once() -> None:
-    listed = chosen(requests(*"abcdefg") + requests(*"xyz", split="val"), {})
+    listed = chosen(requests(*"abcdefg") + requests(*"xyz", split="val"), Subset())
     parts = partitioned(listed, 3)
     assert [len(part) for part in parts.values()] == [3, 3, 1, 3]
     assert list(parts) == ["part-000000", "part-000001", "part-000002", "part-000003"]

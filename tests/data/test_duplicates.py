@@ -49,7 +49,7 @@ def test_it_is_the_hash_that_others_compute() -> None:
     assert f"{perceptual_hash(Image.fromarray(pixels)):016x}" == "b81ae51acfb04f31"
 
 
-def test_pairs_are_found_across_blocks() -> None:
+def test_pairs_are_found_among_thousands() -> None:
     random = np.random.default_rng(0)
     bits = random.integers(0, 2**64, 3000, np.uint64)
     first = Hashes([str(index) for index in range(3000)], bits)

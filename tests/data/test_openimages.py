@@ -179,9 +179,13 @@ def described(bucket: Any, tmp_path: Path) -> Any:
     for id in ("0a", "1b", "2c", "3d", "4e"):
         bucket.add(id)
     bucket.rows[1] = bucket.rows[1].replace("/by/2.0/", "/by-nc/2.0/")
-    (tmp_path / "boxes.csv").write_text("ImageID,Source,LabelName,Confidence\r\n0a,x,/m/cat,1\r\n1b,x,/m/cat,1\r\n")
-    (tmp_path / "labels.csv").write_text("ImageID,LabelName,Confidence\n2c,/m/cat,0\n3d,/m/dog,0.7\n3d,/m/cat,0\n")
-    (tmp_path / "names.csv").write_text('LabelName,DisplayName\n/m/cat,Cat\n/m/dog,"Dog, or so"\n')
+    (tmp_path / "boxes.csv").write_text(
+        "ImageID,Source,LabelName,Confidence\r\n0a,x,/m/cat,1\r\n1b,x,/m/cat,1\r\n0a,x,/m/jay,1\r\n3d,x,/m/hen,1\r\n"
+    )
+    (tmp_path / "labels.csv").write_text("ImageID,LabelName,Confidence\n2c,/m/cat,0.00\n3d,/m/dog,0.7\n3d,/m/cat,0\n")
+    (tmp_path / "names.csv").write_text(
+        'LabelName,DisplayName\n/m/cat,Cat\n/m/dog,"Dog, or so"\n/m/jay,Bird\n/m/hen,Bird\n'
+    )
     return bucket
 
 
@@ -195,6 +199,7 @@ def described(bucket: Any, tmp_path: Path) -> Any:
         ({"classes": ("/m/cat", "Dog, or so")}, "0a 1b 3d"),
         ({"classes": ("Cat",), "licenses": ("/by/2.0",)}, "0a"),
         ({"classes": ("/m/dog",), "names": None}, "3d"),
+        ({"classes": ("Bird",)}, "0a 3d"),
     ],
 )
 def test_lists_are_filtered_by_licence_and_by_what_images_show(

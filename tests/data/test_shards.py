@@ -18,7 +18,7 @@ from PIL import Image
 
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples
-from gencomp.data.dataset import DatasetConfig, FolderSource, PaperSelection, PlainSelection, SelectionConfig
+from gencomp.data.dataset import DatasetConfig, FolderSource, PaperSelection, PlainSelection, SelectionConfig, Subset
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
@@ -71,7 +71,7 @@ def troubled(bucket: Any, make_photo: Make, make_mask: Make) -> str:
     return str(bucket.write())
 
 
-REST: Any = {"watch": "x", "subset": {}, "maximum_megabytes": 64, "maximum_megapixels": 1}
+REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
 
 
 def build(url: str, folder: Path, selection: SelectionConfig = PAPER) -> tuple[Path, ShardManifest]:

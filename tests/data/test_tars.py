@@ -14,7 +14,7 @@ from PIL import Image
 
 from gencomp.data import manifest
 from gencomp.data.archive import ArchiveError, read_samples
-from gencomp.data.dataset import DatasetConfig, PlainSelection, TarSource
+from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset, TarSource
 from gencomp.data.download import download
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.folder_labels import FolderLabels
@@ -24,7 +24,7 @@ from gencomp.data.shards import write_shards
 from gencomp.data.tars import Tars
 
 Make = Callable[..., bytes]
-REST: Any = {"watch": "x", "subset": {}, "maximum_megabytes": 64, "maximum_megapixels": 1}
+REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
 
 
 def source(root: Path, **fields: Any) -> TarSource:
@@ -83,6 +83,11 @@ def test_tars_that_name_their_split_have_it(tmp_path: Path, make_photo: Make) ->
     }
 
 
+def test_hidden_members_are_no_photographs(tmp_path: Path, make_photo: Make) -> None:
+    write_raw_tar(tmp_path / "a.tar", ("x/a.jpg", make_photo()), ("x/._a.jpg", b"resource fork"))
+    assert [request.id for request in Tars(source(tmp_path)).requests()] == ["a.tar/x/a.jpg"]
+
+
 def test_odd_json_is_no_author_and_no_error(tmp_path: Path, make_photo: Make) -> None:
     write_raw_tar(
         tmp_path / "a.tar",
@@ -109,6 +114,7 @@ def symbolic() -> tarfile.TarInfo:
         [("/a.jpg", b"x")],
         [("a.jpg", b"x"), ("a.jpg", b"y")],
         [symbolic()],
+        [("caf\udce9.jpg", b"x")],
     ],
 )
 def test_hostile_tars_are_refused(tmp_path: Path, members: list[Any]) -> None:
@@ -122,6 +128,11 @@ def test_a_truncated_tar_and_none_at_all_are_named(tmp_path: Path, make_photo: M
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[:2000])
     with pytest.raises(ArchiveError, match="a.tar"):
+        Tars(source(tmp_path)).requests()
+    damaged = bytearray(whole)
+    damaged[whole.index(b"b.jpg") + 150] ^= 0xFF  # in the second header, which tarfile takes for the end
+    (tmp_path / "a.tar").write_bytes(damaged)
+    with pytest.raises(ArchiveError, match="damaged behind member 1"):
         Tars(source(tmp_path)).requests()
     (tmp_path / "a.tar").rename(tmp_path / "a.tar.gz")
     with pytest.raises(DataError, match="compressed tars"):

@@ -36,13 +36,12 @@ def write(**source: object) -> None:
 def test_remotes_that_anyone_may_read_are_found_as_dvc_writes_them(checkout: Path) -> None:
     dvc("remote", "add", "mine", "s3://bucket/data")
     dvc("remote", "add", "disk", "/mnt/data")
-    dvc("remote", "add", "login", "https://example.org/data")
-    dvc("remote", "modify", "--local", "login", "auth", "basic")
     assert public_remotes(checkout / ".dvc") == []
     dvc("remote", "add", "web", "https://example.org/data")
     dvc("remote", "add", "open", "s3://bucket/open")
     dvc("remote", "modify", "open", "allow_anonymous_login", "true")
-    assert public_remotes(checkout / ".dvc") == ["open", "web"]
+    dvc("remote", "add", "quoted", "https://example.org/data,1")
+    assert public_remotes(checkout / ".dvc") == ["open", "quoted", "web"]
     assert public_remotes(checkout / "nowhere") == []
 
 
