@@ -9,14 +9,13 @@ by SIGKILL as well), and when the command is done but left something running.
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import psutil
@@ -26,6 +25,7 @@ GRACE_SECONDS = 5.0
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STOPPED = 128 + signal.SIGTERM
+_ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 class Guarded:
@@ -85,24 +85,14 @@ class Guarded:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class _Stop(BaseException):
-    """The tree has to end now."""
-
-
 def _guard(command: Sequence[str]) -> int:
     _adopt_orphans()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
-    threading.Thread(target=_stop_with_starter, daemon=True).start()
+    signals = _signals()
     try:
-        status = subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
-    except _Stop:
-        status = _STOPPED
+        status = _wait(subprocess.Popen(command, stdin=subprocess.DEVNULL), signals)
     except OSError as error:
         print(f"ERROR: cannot start {command[0]}: {error}", flush=True)
         status = 127
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     end_descendants()
     return status if status >= 0 else 128 - status
 
@@ -112,14 +102,26 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise _Stop
+def _signals() -> int:
+    """A file that the numbers of arriving signals are read from; a handler that raised could do so anywhere."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (*_ENDING, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)
+    return reading
 
 
-def _stop_with_starter() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _wait(process: subprocess.Popen[bytes], signals: int) -> int:
+    """The command's exit status; `_STOPPED` as soon as the tree has to end before that."""
+    starter = sys.stdin.fileno()
+    while (status := process.poll()) is None:
+        ready, _, _ = select.select([starter, signals], [], [])
+        if starter in ready and not os.read(starter, 4096):
+            return _STOPPED
+        if signals in ready and not _ENDING.isdisjoint(os.read(signals, 4096)):
+            return _STOPPED
+    return status
 
 
 def end_descendants(*, spared: frozenset[int] = frozenset()) -> None:

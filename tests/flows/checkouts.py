@@ -107,7 +107,7 @@ class Family:
             return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> bool:
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         if condition():
