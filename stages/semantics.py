@@ -18,7 +18,7 @@ from gencomp.data.dataset import (
 from gencomp.data.dataset import Source as SourceConfig
 from gencomp.data.failure import DataError
 from gencomp.data.folder_labels import FolderLabels
-from gencomp.data.labelmap import Labeller
+from gencomp.data.labelmap import Annotations
 from gencomp.data.manifest import RawManifest
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.partitions import publish, resume_key
@@ -35,14 +35,14 @@ def main(dataset: str) -> None:
         source = manifest.read(raw / "manifest.json", RawManifest)
         key = resume_key(msgspec.json.encode(config.source, order="sorted"), manifest.encode(source))
         with scratch("semantics", key) as folder:
-            labeller = open_labeller(config.source, raw / "annotations", source)
-            publish(write_semantics(dataset, raw, labeller, folder), Path("data/semantics") / dataset)
+            annotations = open_annotations(config.source, raw / "annotations", source)
+            publish(write_semantics(dataset, raw, annotations, folder), Path("data/semantics") / dataset)
             shutil.rmtree(folder)
     except DataError as error:
         raise StageError(str(error)) from None
 
 
-def open_labeller(config: SourceConfig, annotations: Path, source: RawManifest) -> Labeller | None:
+def open_annotations(config: SourceConfig, annotations: Path, source: RawManifest) -> Annotations | None:
     """The annotations of a dataset, None where it has none."""
     match config:
         case OpenImagesSource(masks=None) | FolderSource(classes=()) | TarSource(classes=()):

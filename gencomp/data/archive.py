@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -45,15 +46,22 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
 
 def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member in turn. Raises ArchiveError for anything but plain, safely named files."""
+    with opened_tar(path) as tar:
+        for entry in checked_members(path, tar):
+            file = tar.extractfile(entry)
+            assert file is not None
+            data = file.read()
+            if len(data) != entry.size:
+                raise ArchiveError(f"{path}: ends within {entry.name!r}")
+            yield entry.name, data
+
+
+@contextmanager
+def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """An uncompressed tar, open for reading. What is wrong with it is an ArchiveError, in the block too."""
     try:
         with tarfile.open(path, "r:") as tar:
-            for entry in checked_members(path, tar):
-                file = tar.extractfile(entry)
-                assert file is not None
-                data = file.read()
-                if len(data) != entry.size:
-                    raise ArchiveError(f"{path}: ends within {entry.name!r}")
-                yield entry.name, data
+            yield tar
     except tarfile.TarError as error:
         raise ArchiveError(f"{path}: {error}") from None
 

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends, and vanishes when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.unfinished")
+    # Of its own: a worker that was given up may still be writing.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,16 +1,16 @@
 """Cityscapes: the two archives or their unpacked folders, joined by name."""
 
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gencomp.data.archive import ZipReader, write_zip
 from gencomp.data.dataset import CityscapesSource, Split
-from gencomp.data.failure import DataError, Rejected
+from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
-from gencomp.data.request import Request, file_stamp
+from gencomp.data.readers import UrlReader, ZipImages
+from gencomp.data.request import Reader, Request, file_stamp
 
 IMAGES = "leftImg8bit_trainvaltest.zip"
 ANNOTATIONS = "gtFine_trainvaltest.zip"
@@ -38,9 +38,7 @@ class Cityscapes:
         self._scratch = scratch
         self._license = license
         path = local_path(source.root)
-        self._tree = path if path and (path / "leftImg8bit").is_dir() else None
-        self._zip: ZipReader | None = None
-        self._opening = threading.Lock()
+        self._tree = path.absolute() if path and (path / "leftImg8bit").is_dir() else None
 
     def requests(self) -> list[Request]:
         """Every image, and every annotated one whose image is missing."""
@@ -50,30 +48,19 @@ class Cityscapes:
         for view in annotated:
             places.setdefault((view.split, view.key), "")
         return [
-            Request(id=key, key=key, split=split, place=name, license=self._license)
+            Request(id=key, key=key, split=split, place=self._place(name), license=self._license)
             for (split, key), name in places.items()
         ]
 
-    def read(self, request: Request, limit: int) -> bytes:
-        """The PNG of an image."""
-        if not request.place:
-            raise Rejected("missing")
-        if self._tree:
-            return self._fetcher.read(str(self._tree / request.place), limit)
-        with self._opening:
-            if self._zip is None:
-                self._zip = ZipReader(self._archive(IMAGES))
-        try:
-            data = self._zip.read(request.place)
-        except DataError as error:
-            raise Rejected("corrupt", str(error)) from None
-        if len(data) > limit:
-            raise Rejected("too-large", f"{len(data)} bytes")
-        return data
+    def reader(self) -> Reader:
+        """Reads PNGs, from the folders or out of the archive."""
+        return UrlReader(self._fetcher) if self._tree else ZipImages(self._archive(IMAGES).absolute())
 
     def stamp(self, request: Request) -> str:
-        """Size and time of the file or archive that holds the image."""
-        return file_stamp(self._tree / request.place if self._tree else self._archive(IMAGES))
+        """Size and time of the file or archive that holds the image; empty for a missing file."""
+        if self._tree:
+            return file_stamp(Path(request.place)) if request.place else ""
+        return file_stamp(self._archive(IMAGES))
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
         """`gtFine_trainvaltest.zip`: the set's own, or one made of the unpacked label and instance maps."""
@@ -84,6 +71,9 @@ class Cityscapes:
         views = self._views("gtFine", ANNOTATIONS)
         names = sorted(name for view, name in views.items() if view.key in kept)
         write_zip(folder / ANNOTATIONS, ((name, (tree / name).read_bytes()) for name in names))
+
+    def _place(self, name: str) -> str:
+        return str(self._tree / name) if self._tree and name else name
 
     def _views(self, folder: str, archive: str) -> dict[View, str]:
         if self._tree:

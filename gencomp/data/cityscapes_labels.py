@@ -1,5 +1,6 @@
 """Cityscapes: label ids become train ids, instance ids become instances."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from gencomp.data.archive import ZipReader
 from gencomp.data.cityscapes import ANNOTATIONS, View, views
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap
-from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
+from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
 from gencomp.data.photograph import decode
 
 VOID = 255
@@ -20,6 +21,7 @@ class CityscapesLabels:
     """Label maps in train ids (0..18, 255 void), instances by the set's instance ids."""
 
     def __init__(self, annotations: Path) -> None:
+        self._annotations = annotations.absolute()
         self._zip = ZipReader(annotations / ANNOTATIONS)
         self._names = dict(views(self._zip.names))
         self._train_ids = np.full(256, VOID, np.uint8)
@@ -32,6 +34,13 @@ class CityscapesLabels:
             ignore=VOID,
         )
         self._known = {label.id for label in labels}
+
+    def __reduce__(self) -> tuple[type["CityscapesLabels"], tuple[Path]]:
+        return CityscapesLabels, (self._annotations,)
+
+    def of(self, _items: Sequence[RawItem]) -> "CityscapesLabels":
+        """All of them: the archive's directory is small."""
+        return self
 
     def label(self, sidecar: RawSidecar) -> LabelMap | None:
         """The maps of an image. Raises Rejected: `labels-corrupt`, `labels-size`, `labels-value`."""

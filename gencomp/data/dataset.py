@@ -192,4 +192,5 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]
     """An image with more pixels is rejected as too large, in 10^6 pixels."""
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
-    """Images that are fetched and decoded at once, and so the most connections to a host; it changes no result."""
+    """Images that are fetched and decoded at once by all workers, and so the most connections to a host (one per worker
+    at least); it changes no result."""

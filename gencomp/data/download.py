@@ -1,8 +1,9 @@
 """From a source to raw tars: every image asked for is decoded to its end, and ends in the manifest with its outcome."""
 
+import functools
 import hashlib
 import shutil
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,8 @@ from gencomp.data.fetch import TRANSIENT
 from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
 from gencomp.data.partitions import described, finish, fresh, part_name
 from gencomp.data.photograph import examine
-from gencomp.data.request import Request, Source
+from gencomp.data.request import Reader, Request, Source
+from gencomp.data.workers import at_once
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -29,6 +31,16 @@ class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     items: list[RawItem]
     part: Part | None
+
+    @property
+    def images(self) -> int:
+        """Images of the partition."""
+        return len(self.items)
+
+    @property
+    def rejected(self) -> int:
+        """Images that cannot be had or used."""
+        return sum(item.outcome == "rejected" for item in self.items)
 
 
 def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:
@@ -42,13 +54,15 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     _clear_others(run)
     _forget_transient(run / "parts")
 
-    def make(name: str, tar: Path) -> RawRecord:
-        return fetch_partition(partitions[name], source.read, config, tar)
+    reader = source.reader()
+    makers = {name: functools.partial(fetch_partition, members, reader, config) for name, members in partitions.items()}
+    missing = Counter[str]()
 
-    records = []
-    for record in finish(run / "parts", list(partitions), make, RawRecord, f"download {dataset}"):
-        records.append(record)
-        _check_missing(dataset, records, len(requests), config.maximum_missing)
+    def check(record: RawRecord) -> None:
+        missing.update(item.reason for item in record.items if item.reason)
+        _check_missing(dataset, missing, len(requests), config.maximum_missing)
+
+    records = finish(run / "parts", makers, RawRecord, f"download {dataset}", check)
     (run / "annotations").mkdir(exist_ok=True)
     source.save_annotations(_kept(requests, records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
@@ -86,18 +100,20 @@ def partitioned(requests: Sequence[Request], size: int) -> dict[str, list[Reques
     return {part_name(index): piece for index, piece in enumerate(pieces)}
 
 
-def fetch_partition(
-    requests: Sequence[Request], read: Callable[[Request, int], bytes], config: DatasetConfig, tar: Path
-) -> RawRecord:
-    """Fetch and check the images of one partition into `tar`, in `connections` threads; no tar when none is usable."""
+def fetch_partition(requests: Sequence[Request], reader: Reader, config: DatasetConfig, tar: Path) -> RawRecord:
+    """Fetch and check the images of one partition into `tar`; no tar when none is usable.
+
+    It has its share of `connections` threads, where partitions are fetched at once.
+    """
+    threads = max(1, config.connections // at_once())
     items: list[RawItem] = []
 
     def fetch(request: Request) -> tuple[RawItem, list[tuple[str, bytes]]]:
-        return _fetch_one(request, read, config, tar.name)
+        return _fetch_one(request, reader, config, tar.name)
 
     def members() -> Iterator[tuple[str, bytes]]:
         ordered = sorted(requests, key=lambda request: request.key or "")
-        for item, files in in_order(fetch, ordered, config.connections):
+        for item, files in in_order(fetch, ordered, threads):
             items.append(item)
             yield from files
 
@@ -123,13 +139,13 @@ def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -
 
 
 def _fetch_one(
-    request: Request, read: Callable[[Request, int], bytes], config: DatasetConfig, part: str
+    request: Request, reader: Reader, config: DatasetConfig, part: str
 ) -> tuple[RawItem, list[tuple[str, bytes]]]:
     data = b""
     try:
         if request.key is None:
             raise Rejected("bad-id")
-        data = read(request, config.maximum_megabytes * 10**6)
+        data = reader.read(request, config.maximum_megabytes * 10**6)
         photograph = examine(data, config.maximum_megapixels * 10**6)
     except Rejected as error:
         return _item(request, data, reason=error.reason), []
@@ -195,14 +211,12 @@ def _forget_transient(parts: Path) -> None:
             path.unlink()
 
 
-def _check_missing(dataset: str, records: Sequence[RawRecord], asked: int, maximum: float) -> None:
-    reasons = tally(item.reason for record in records for item in record.items if item.reason)
-    missing = sum(reasons.values())
-    if missing > maximum * asked:
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+def _check_missing(dataset: str, missing: Counter[str], asked: int, maximum: float) -> None:
+    if missing.total() > maximum * asked:
+        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(missing.items()))
         raise DataError(
-            f"{dataset}: {missing} of {asked} images cannot be used ({listed}), more than maximum_missing = {maximum}; "
-            "check the source, or raise it"
+            f"{dataset}: {missing.total()} of {asked} images cannot be used ({listed}), more than "
+            f"maximum_missing = {maximum}; check the source, or raise it"
         )
 
 

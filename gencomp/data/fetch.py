@@ -2,6 +2,7 @@
 
 import base64
 import email.utils
+import functools
 import hashlib
 import io
 import os
@@ -75,6 +76,10 @@ class Fetcher:
         )
         self._not_before: dict[bytes, float] = {}
         """By host, the time of the monotonic clock at which it wants to be asked again."""
+
+    def __reduce__(self) -> tuple[Callable[..., "Fetcher"], tuple[int, float, float, float]]:
+        # Another process has connections of its own, the same ones for everything that is sent to it.
+        return _fetcher, (self._attempts, self._wait, self._timeout, self._slowest)
 
     def __enter__(self) -> "Fetcher":
         return self
@@ -216,6 +221,11 @@ class Fetcher:
                 if out.size - before < self._slowest * seconds:
                     raise _Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
                 start, before = time.monotonic(), out.size
+
+
+@functools.lru_cache
+def _fetcher(attempts: int, wait: float, timeout: float, slowest: float) -> Fetcher:
+    return Fetcher(attempts=attempts, wait=wait, timeout=timeout, slowest=slowest)
 
 
 class _Arriving:

@@ -1,16 +1,19 @@
 """A folder of one's own photographs, with label maps beside them where there are any."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from gencomp.data.archive import write_zip
 from gencomp.data.dataset import SPLITS, FolderSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.photograph import EXTENSIONS
+from gencomp.data.readers import UrlReader
 from gencomp.data.request import Request, file_stamp, keys_of
 
+X = TypeVar("X")
 LABELS = "labels.zip"
 LABEL_SUFFIX = ".labels.png"
 
@@ -20,7 +23,7 @@ class Folder:
 
     def __init__(self, source: FolderSource, fetcher: Fetcher) -> None:
         self._source = source
-        self._root = Path(source.root)
+        self._root = Path(source.root).absolute()
         self._fetcher = fetcher
 
     def requests(self) -> list[Request]:
@@ -30,26 +33,26 @@ class Folder:
         ids = sorted(path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if self._is_image(path))
         keys = keys_of(ids)
         splits = self._splits(ids)
-        return [Request(id=id, key=keys[id], split=splits[id], place=id) for id in ids]
+        return [Request(id=id, key=keys[id], split=splits[id], place=str(self._root / id)) for id in ids]
 
-    def read(self, request: Request, limit: int) -> bytes:
-        """The file."""
-        return self._fetcher.read(str(self._root / request.place), limit)
+    def reader(self) -> UrlReader:
+        """Reads files."""
+        return UrlReader(self._fetcher)
 
     def stamp(self, request: Request) -> str:
         """Size and time of the file."""
-        return file_stamp(self._root / request.place)
+        return file_stamp(Path(request.place))
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
-            found = [(f"{request.key}.png", self._label_path(request.place)) for request in requests]
-            write_zip(folder / LABELS, ((name, path.read_bytes()) for name, path in sorted(found) if path.is_file()))
+            found = {request.key: self._label_path(request.id) for request in requests}
+            write_labels(folder, {key: path for key, path in found.items() if path.is_file()}, Path.read_bytes)
 
-    def _label_path(self, place: str) -> Path:
+    def _label_path(self, id: str) -> Path:
         if self._source.labels is None:
-            return (self._root / place).with_suffix(LABEL_SUFFIX)
-        return (Path(self._source.labels) / place).with_suffix(".png")
+            return (self._root / id).with_suffix(LABEL_SUFFIX)
+        return (Path(self._source.labels) / id).with_suffix(".png")
 
     def _is_image(self, path: Path) -> bool:
         inner = path.relative_to(self._root)
@@ -74,6 +77,12 @@ class Folder:
                 f"{self._root}: has split folders, but {stray[0]} and {len(stray) - 1} more lie outside them"
             )
         return {id: tops[id.partition("/")[0]] for id in ids}
+
+
+def write_labels(folder: Path, found: Mapping[str | None, X], read: Callable[[X], bytes]) -> None:
+    """`labels.zip` of the label maps found, each `<key>.png`, read one at a time."""
+    named = sorted((f"{key}.png", where) for key, where in found.items())
+    write_zip(folder / LABELS, ((name, read(where)) for name, where in named))
 
 
 def hashed_splits(ids: Sequence[str], validation_share: float) -> dict[str, Split]:

@@ -10,7 +10,7 @@ from gencomp.data.archive import ZipReader
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.folder import LABELS
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap
-from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
+from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
 from gencomp.data.photograph import decode, upright
 
 UNLABELLED = 255
@@ -21,11 +21,19 @@ class FolderLabels:
     """Label maps that hold the ids of the configured classes, 255 where unlabelled; regions count as instances."""
 
     def __init__(self, classes: Sequence[str], annotations: Path) -> None:
+        self._classes, self._annotations = classes, annotations.absolute()
         self.table = ClassTable(
             classes=[LabelClass(id=id, name=name) for id, name in enumerate(classes)], ignore=UNLABELLED
         )
         self._zip = ZipReader(annotations / LABELS)
         self._names = set(self._zip.names)
+
+    def __reduce__(self) -> tuple[type["FolderLabels"], tuple[Sequence[str], Path]]:
+        return FolderLabels, (self._classes, self._annotations)
+
+    def of(self, _items: Sequence[RawItem]) -> "FolderLabels":
+        """All of them: the archive's directory is small."""
+        return self
 
     def label(self, sidecar: RawSidecar) -> LabelMap | None:
         """The label map of an image, drawn on the upright or on the stored view.

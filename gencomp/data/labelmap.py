@@ -1,10 +1,11 @@
 """The annotation of one image, and what can be asked for it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from gencomp.data.manifest import ClassTable, RawSidecar
+from gencomp.data.manifest import ClassTable, RawItem, RawSidecar
 
 MAP_PIXELS = 170_000_000
 """Most pixels of a label map or mask."""
@@ -24,9 +25,16 @@ class LabelMap(NamedTuple):
 
 
 class Labeller(Protocol):
+    """The annotations of some images, from any process: it can be pickled."""
+
+    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+        """The label map of an image, None where it has none. Raises Rejected for one that cannot be used."""
+
+
+class Annotations(Protocol):
     """The annotations of a dataset."""
 
     table: ClassTable
 
-    def label(self, sidecar: RawSidecar) -> LabelMap | None:
-        """The label map of an image, None where it has none. Raises Rejected for one that cannot be used."""
+    def of(self, items: Sequence[RawItem]) -> Labeller:
+        """The annotations of these images."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.readers import UrlReader
 from gencomp.data.request import KEY, Request, file_stamp
 
 SUBSETS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
@@ -40,9 +41,9 @@ class OpenImages:
                     found[request] = None
         return list(found)
 
-    def read(self, request: Request, limit: int) -> bytes:
-        """The bucket's file of an image."""
-        return self._fetcher.read(request.place, limit, length=request.length, md5=request.md5)
+    def reader(self) -> UrlReader:
+        """Reads the bucket's files."""
+        return UrlReader(self._fetcher)
 
     def stamp(self, request: Request) -> str:
         """Size and time where the bucket is a local folder."""

@@ -1,8 +1,10 @@
 """Open Images: label maps composed from object masks."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,18 +16,15 @@ from gencomp.data.labelmap import MAP_PIXELS, LabelMap
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
 from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_classes, read_table
 from gencomp.data.photograph import decode, upright
+from gencomp.data.request import file_stamp
 
 
 class OpenImagesLabels:
-    """Label maps composed from object masks: id 0 is no object; a smaller object lies on top of a larger one.
-
-    The classes are those of the mask tables in the order of the class list, from id 1 on.
-    """
+    """The mask tables. Their classes are in the order of the class list, from id 1 on; id 0 is no object."""
 
     def __init__(self, annotations: Path, items: Sequence[RawItem]) -> None:
-        self._annotations = annotations
-        self._archives: dict[str, ZipReader | None] = {}
-        self._masks: dict[tuple[Split, str], list[tuple[str, str]]] = defaultdict(list)
+        self._annotations = annotations.absolute()
+        self._masks: dict[tuple[Split, str], list[Mask]] = defaultdict(list)
         wanted = {(item.split, item.id) for item in items if item.outcome == "ok"}
         names: set[str] = set()
         for split, subset in SUBSET_NAMES.items():
@@ -35,17 +34,42 @@ class OpenImagesLabels:
             for row in read_table(table, table.name, required=("MaskPath", "ImageID", "LabelName")):
                 names.add(row["LabelName"])
                 if (split, row["ImageID"]) in wanted:
-                    self._masks[split, row["ImageID"]].append((row["MaskPath"], row["LabelName"]))
+                    self._masks[split, row["ImageID"]].append(Mask(row["MaskPath"], row["LabelName"]))
         self._ids, self.table = _class_table(annotations / CLASSES, names)
+
+    def of(self, items: Sequence[RawItem]) -> "ComposedMasks":
+        """The masks of these images."""
+        keys = [(item.split, item.id) for item in items]
+        return ComposedMasks(
+            self._annotations, self._ids, {key: self._masks[key] for key in keys if key in self._masks}
+        )
+
+
+class Mask(NamedTuple):
+    """A row of a mask table."""
+
+    path: str
+    label: str
+
+
+class ComposedMasks(NamedTuple):
+    """Label maps composed from object masks: id 0 is no object; a smaller object lies on top of a larger one."""
+
+    annotations: Path
+    ids: dict[str, int]
+    """Label id by LabelName."""
+    masks: dict[tuple[Split, str], list[Mask]]
+    """By split and image id."""
 
     def label(self, sidecar: RawSidecar) -> LabelMap | None:
         """The composed map of an image, None when none of its masks can be had."""
         layers: list[tuple[int, str, int, np.ndarray]] = []
-        masks = sorted(set(self._masks[sidecar.split, sidecar.id]))
+        masks = sorted(set(self.masks.get((sidecar.split, sidecar.id), [])))
+        archive = self._archive(sidecar) if masks else None
         for path, label in masks:
-            mask = self._mask(sidecar, path)
+            mask = _read(archive, sidecar, path) if archive else None
             if mask is not None:
-                layers.append((-int(mask.sum()), path, self._ids[label], mask))
+                layers.append((-int(mask.sum()), path, self.ids[label], mask))
         if not layers:
             return None
         labels = np.zeros((sidecar.height, sidecar.width), np.uint16)
@@ -55,23 +79,24 @@ class OpenImagesLabels:
             instances[mask] = index
         return LabelMap(_upright(labels, sidecar), _upright(instances, sidecar), len(layers), len(masks) - len(layers))
 
-    def _mask(self, sidecar: RawSidecar, path: str) -> np.ndarray | None:
-        """A mask (H, W) bool at the stored size of its image; None when it is absent or unreadable."""
-        archive = self._archive(sidecar)
-        if archive is None:
-            return None
-        try:
-            image = decode(archive.read(path), MAP_PIXELS).convert("L")
-        except (KeyError, ArchiveError, Rejected):
-            return None
-        return np.asarray(image.resize((sidecar.width, sidecar.height), Image.Resampling.NEAREST)) > 0
-
     def _archive(self, sidecar: RawSidecar) -> ZipReader | None:
-        name = filled(ARCHIVE, split=SUBSET_NAMES[sidecar.split], digit=sidecar.id[0].lower())
-        if name not in self._archives:
-            path = self._annotations / name
-            self._archives[name] = ZipReader(path) if path.exists() else None
-        return self._archives[name]
+        path = self.annotations / filled(ARCHIVE, split=SUBSET_NAMES[sidecar.split], digit=sidecar.id[0].lower())
+        return _opened(path, file_stamp(path)) if path.exists() else None
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: Path, _stamp: str) -> ZipReader:
+    """An archive, whose directory is large: images come in the order of their ids, so the last two are enough."""
+    return ZipReader(path)
+
+
+def _read(archive: ZipReader, sidecar: RawSidecar, path: str) -> np.ndarray | None:
+    """A mask (H, W) bool at the stored size of its image; None when it is absent or unreadable."""
+    try:
+        image = decode(archive.read(path), MAP_PIXELS).convert("L")
+    except (KeyError, ArchiveError, Rejected):
+        return None
+    return np.asarray(image.resize((sidecar.width, sidecar.height), Image.Resampling.NEAREST)) > 0
 
 
 def _class_table(path: Path, names: set[str]) -> tuple[dict[str, int], ClassTable]:

@@ -1,26 +1,35 @@
 """Partitions: each is a pure function of its inputs, its result survives a killed stage, and none is made twice."""
 
+import functools
 import hashlib
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
-from rich.console import Console
-from rich.progress import track
 
 from gencomp.data import manifest
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import Part
+from gencomp.data.meter import meter
+from gencomp.data.workers import workers
 
 
 class Record(Protocol):
-    """What a finished partition tells about itself; `part` is None when it came out empty."""
+    """What a finished partition tells about itself."""
 
     @property
-    def part(self) -> Part | None: ...
+    def part(self) -> Part | None:
+        """Its tar, None when it came out empty."""
+
+    @property
+    def images(self) -> int:
+        """Images that went in."""
+
+    @property
+    def rejected(self) -> int:
+        """Images, or label maps, that were left out."""
 
 
 R = TypeVar("R", bound=Record)
@@ -38,21 +47,43 @@ def resume_key(*inputs: bytes) -> str:
     return hashlib.sha256(b"".join(hashes)).hexdigest()[:16]
 
 
-def finish(folder: Path, names: Sequence[str], make: Callable[[str, Path], R], cls: type[R], task: str) -> Iterator[R]:
-    """The record of each partition in turn, from `folder` where an earlier run left it, made by `make` where not.
+def finish(
+    folder: Path,
+    partitions: Mapping[str, Callable[[Path], R]],
+    cls: type[R],
+    task: str,
+    each: Callable[[R], None] = lambda _: None,
+) -> list[R]:
+    """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
-    `make(name, tar)` writes the tar, unless it comes out empty, and returns the record. Whatever else lies in the
-    folder is removed.
+    A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
+    pickled, and equal ones write equal bytes. `each` is called with every record, as they come. Whatever else lies in
+    the folder is removed. Raises what a partition or `each` raises, and DataError.
     """
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder, names)
-    console = Console(stderr=True)
-    for name in track(names, task, console=console, disable=not sys.stderr.isatty()):
-        record = _finished(folder, name, cls)
-        if record is None:
-            record = make(name, folder / f"{name}.tar")
-            manifest.write(folder / f"{name}.json", _struct(record))
-        yield record
+    _sweep(folder, partitions)
+    found = {name: _finished(folder, name, cls) for name in partitions}
+    records = {name: record for name, record in found.items() if record is not None}
+    work = {
+        name: functools.partial(_made, make, folder, name) for name, make in partitions.items() if name not in records
+    }
+    for record in records.values():
+        each(record)
+    with meter(task, len(partitions), len(records)) as tell, workers(len(work), folder.parent) as pool:
+        if pool.dashboard:
+            tell.say(f"Dask: {pool.dashboard}")
+        for name, record in pool.results(work):
+            records[name] = record
+            tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
+            each(record)
+    return [records[name] for name in partitions]
+
+
+def _made(make: Callable[[Path], R], folder: Path, name: str) -> R:
+    record = make(folder / f"{name}.tar")
+    manifest.write(folder / f"{name}.json", _struct(record))
+    return record
 
 
 def described(tar: Path, count: int, name: str | None = None) -> Part:
@@ -75,7 +106,7 @@ def publish(folder: Path, target: Path) -> None:
     shutil.move(folder, target)
 
 
-def _sweep(folder: Path, names: Sequence[str]) -> None:
+def _sweep(folder: Path, names: Iterable[str]) -> None:
     expected = {f"{name}{suffix}" for name in names for suffix in (".tar", ".json")}
     for path in folder.iterdir():
         if path.name not in expected:

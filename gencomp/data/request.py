@@ -30,14 +30,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None = None
 
 
+class Reader(Protocol):
+    """Fetches the images of a source, from any process: it can be pickled, however many images there are."""
+
+    def read(self, request: Request, limit: int) -> bytes:
+        """The original bytes of an image, at most `limit`. Raises Rejected."""
+
+
 class Source(Protocol):
     """A place that images and annotations come from."""
 
     def requests(self) -> list[Request]:
         """Every image of the source. Raises DataError when its list cannot be had."""
 
-    def read(self, request: Request, limit: int) -> bytes:
-        """The original bytes of an image, at most `limit`. Raises Rejected."""
+    def reader(self) -> Reader:
+        """What fetches the images."""
 
     def stamp(self, request: Request) -> str:
         """Changes when a local file is replaced, so that an interrupted download does not mix old and new."""

@@ -1,6 +1,8 @@
 """From annotations to one label map and one instance-edge map per image, both upright and as large as the image."""
 
+import functools
 import io
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,17 @@ from PIL import Image
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples, write_tar
 from gencomp.data.failure import Rejected
-from gencomp.data.labelmap import Labeller
-from gencomp.data.manifest import ClassTable, LabelItem, LabelManifest, Part, RawManifest, RawSidecar, tally
+from gencomp.data.labelmap import Annotations, Labeller
+from gencomp.data.manifest import (
+    ClassTable,
+    LabelItem,
+    LabelManifest,
+    Part,
+    RawItem,
+    RawManifest,
+    RawSidecar,
+    tally,
+)
 from gencomp.data.partitions import described, finish, fresh
 
 EDGE = 255
@@ -25,17 +36,35 @@ class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
     items: list[LabelItem]
     part: Part | None
 
+    @property
+    def images(self) -> int:
+        """Images of the partition."""
+        return len(self.items)
 
-def write_semantics(dataset: str, raw: Path, labeller: Labeller | None, scratch: Path) -> Path:
-    """Make the label maps of the raw images in `raw`, in a complete folder within `scratch`. No labeller: no maps."""
+    @property
+    def rejected(self) -> int:
+        """Label maps that cannot be used."""
+        return sum(item.outcome == "rejected" for item in self.items)
+
+
+def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, scratch: Path) -> Path:
+    """Make the label maps of the images in `raw`, in a complete folder within `scratch`. No annotations: no maps."""
     source = manifest.read(raw / "manifest.json", RawManifest)
-    table = labeller.table if labeller else ClassTable(classes=[])
-
-    def make(name: str, tar: Path) -> LabelRecord:
-        return label_partition(raw / f"{name}.tar", labeller, table, tar)
-
-    names = [Path(part.name).stem for part in source.parts]
-    records = list(finish(scratch / "parts", names, make, LabelRecord, f"semantics {dataset}"))
+    table = annotations.table if annotations else ClassTable(classes=[])
+    members: dict[str, list[RawItem]] = defaultdict(list)
+    for item in source.items:
+        if item.part is not None:
+            members[item.part].append(item)
+    makers = {
+        Path(part.name).stem: functools.partial(
+            label_partition,
+            raw.absolute() / part.name,
+            annotations.of(members[part.name]) if annotations else None,
+            table,
+        )
+        for part in source.parts
+    }
+    records = finish(scratch / "parts", makers, LabelRecord, f"semantics {dataset}")
     out = fresh(scratch / "out")
     kept = [record.part for record in records if record.part is not None]
     for part in kept:

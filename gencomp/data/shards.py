@@ -1,5 +1,6 @@
 """From raw tars and label maps to training shards, with a manifest that accounts for every image asked for."""
 
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,16 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     part: Part | None
 
+    @property
+    def images(self) -> int:
+        """Images of the partition."""
+        return self.kept + len(self.rejects)
+
+    @property
+    def rejected(self) -> int:
+        """Images that the selection left out."""
+        return len(self.rejects)
+
 
 def write_shards(
     dataset: str, raw: Path, semantics: Path, selection: SelectionConfig, maximum_pixels: int, scratch: Path
@@ -50,11 +61,14 @@ def write_shards(
     source = manifest.read(raw / "manifest.json", RawManifest)
     labels = manifest.read(semantics / "manifest.json", LabelManifest)
 
-    def make(name: str, tar: Path) -> ShardRecord:
-        return shard_partition(raw / f"{name}.tar", semantics / f"{name}.tar", selection, maximum_pixels, tar)
-
-    names = [Path(part.name).stem for part in source.parts]
-    records = list(finish(scratch / "parts", names, make, ShardRecord, f"shard {dataset}"))
+    raw, semantics = raw.absolute(), semantics.absolute()
+    makers = {
+        Path(part.name).stem: functools.partial(
+            shard_partition, raw / part.name, semantics / part.name, selection, maximum_pixels
+        )
+        for part in source.parts
+    }
+    records = finish(scratch / "parts", makers, ShardRecord, f"shard {dataset}")
     out = fresh(scratch / "out")
     splits = {
         split: _collect(split, records, scratch / "parts", out)

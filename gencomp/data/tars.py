@@ -1,17 +1,16 @@
 """Tars of images: the output of img2dataset, WebDataset shards, any tar of photographs."""
 
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import msgspec
 
-from gencomp.data.archive import MEMBER_LIMIT, ArchiveError, checked_members, write_zip
+from gencomp.data.archive import ArchiveError, checked_members, opened_tar
 from gencomp.data.dataset import SPLITS, Split, TarSource
-from gencomp.data.failure import DataError, Rejected
-from gencomp.data.folder import LABEL_SUFFIX, LABELS, hashed_splits
+from gencomp.data.failure import DataError
+from gencomp.data.folder import LABEL_SUFFIX, hashed_splits, write_labels
 from gencomp.data.photograph import EXTENSIONS
+from gencomp.data.readers import Member, TarImages
 from gencomp.data.request import Request, file_stamp, keys_of
 
 
@@ -23,29 +22,12 @@ class About(msgspec.Struct, frozen=True):
     license: object = None
 
 
-class Member(NamedTuple):
-    """A file within a tar: where its bytes lie."""
-
-    tar: str
-    """Path below the root."""
-    offset: int
-    size: int
-
-    def read(self, root: Path) -> bytes:
-        with (root / self.tar).open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
-        if len(data) != self.size:
-            raise Rejected("wrong-length", f"{self.tar} ends within a member")
-        return data
-
-
 class Tars:
     """All tars below a folder as a source, read in place; an image's id is its tar's path and its own name."""
 
     def __init__(self, source: TarSource) -> None:
         self._source = source
-        self._root = Path(source.root)
+        self._root = Path(source.root).absolute()
         self._members: dict[str, Member] = {}
 
     def requests(self) -> list[Request]:
@@ -60,33 +42,30 @@ class Tars:
         keys, splits = keys_of(ids), self._splits(ids)
         return [self._request(id, keys[id], splits[id]) for id in ids]
 
-    def read(self, request: Request, limit: int) -> bytes:
-        """The member's bytes."""
-        member = self._members[request.place]
-        if member.size > limit:
-            raise Rejected("too-large", f"{member.size} bytes, above {limit}")
-        return member.read(self._root)
+    def reader(self) -> TarImages:
+        """Reads members in place."""
+        return TarImages(self._root)
 
     def stamp(self, request: Request) -> str:
         """Size and time of the tar."""
-        return file_stamp(self._root / self._members[request.place].tar)
+        return file_stamp(self._root / Member.at(request.place).tar)
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
-            found = [(f"{request.key}.png", self._beside(request.id, LABEL_SUFFIX)) for request in requests]
-            write_zip(folder / LABELS, ((name, member.read(self._root)) for name, member in sorted(found) if member))
+            found = {request.key: self._beside(request.id, LABEL_SUFFIX) for request in requests}
+            write_labels(folder, {key: member for key, member in found.items() if member}, self._label)
+
+    def _label(self, member: Member) -> bytes:
+        return member.read(self._root)
 
     def _listed(self, tar: str) -> Iterator[tuple[str, Member]]:
         path = self._root / tar
-        try:
-            with tarfile.open(path, "r:") as opened:
-                for entry in checked_members(path, opened):
-                    if not entry.name.isprintable():  # bytes that are no UTF-8 among them
-                        raise ArchiveError(f"{path}: member {entry.name!a} has a name that is no text")
-                    yield entry.name, Member(tar, entry.offset_data, entry.size)
-        except tarfile.TarError as error:
-            raise ArchiveError(f"{path}: {error}") from None
+        with opened_tar(path) as opened:
+            for entry in checked_members(path, opened):
+                if not entry.name.isprintable():  # bytes that are no UTF-8 among them
+                    raise ArchiveError(f"{path}: member {entry.name!a} has a name that is no text")
+                yield entry.name, Member(tar, entry.offset_data, entry.size)
 
     def _splits(self, ids: Sequence[str]) -> dict[str, Split]:
         named = {id: next((split for split in SPLITS if _split_name(id) == split), None) for id in ids}
@@ -100,11 +79,13 @@ class Tars:
             value if isinstance(value, str) and value else None
             for value in (about.author, about.license, about.caption)
         )
-        return Request(id=id, key=key, split=split, place=id, author=author, license=license, title=title)
+        return Request(
+            id=id, key=key, split=split, place=self._members[id].place, author=author, license=license, title=title
+        )
 
     def _about(self, id: str) -> About:
         member = self._beside(id, ".json")
-        if member is None or member.size > MEMBER_LIMIT:
+        if member is None:
             return About()
         try:
             return msgspec.json.decode(member.read(self._root), type=About)

@@ -47,7 +47,7 @@ def test_everything_named_like_an_image_is_asked_for_and_nothing_else(tmp_path: 
     found = folder.requests()
     assert [request.id for request in found] == sorted(names)
     assert all(request.key and KEY.fullmatch(request.key) for request in found)
-    assert folder.read(found[0], 10**6) == make_photo()
+    assert folder.reader().read(found[0], 10**6) == make_photo()
 
 
 def test_split_folders_are_the_splits(tmp_path: Path) -> None:

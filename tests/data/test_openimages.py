@@ -116,7 +116,7 @@ def test_the_smaller_object_lies_on_top_and_every_object_is_an_instance(
     bucket.add_mask("0a", "/m/dog", "b1", make_mask((40, 20, 50, 30)))
     bucket.add_mask("0a", "/m/cat", "b2", make_mask((30, 10, 80, 60)))
     bucket.add_mask("0a", "/m/dog", "b3", make_mask((0, 0, 35, 15)))
-    found = labels_of(bucket, tmp_path, "0a").label(sidecar())
+    found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar())
     assert found is not None
     expected = np.zeros((61, 93), int)
     expected[10:60, 30:80] = 1
@@ -131,7 +131,7 @@ def test_masks_of_another_size_are_stretched_by_nearest_neighbour(
     bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]
 ) -> None:
     bucket.add_mask("0a", "/m/cat", "b", make_mask((0, 0, 5, 7), 10, 7))
-    found = labels_of(bucket, tmp_path, "0a").label(sidecar(width=41, height=22))
+    found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar(width=41, height=22))
     assert found is not None and found.labels.shape == (22, 41)
     expected = np.asarray(Image.open(io.BytesIO(make_mask((0, 0, 5, 7), 10, 7))).convert("L").resize((41, 22), 0)) > 0
     assert np.array_equal(found.labels > 0, expected)
@@ -139,7 +139,7 @@ def test_masks_of_another_size_are_stretched_by_nearest_neighbour(
 
 def test_masks_turn_with_their_image(bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]) -> None:
     bucket.add_mask("0a", "/m/cat", "b", make_mask((0, 0, 10, 5)))
-    found = labels_of(bucket, tmp_path, "0a").label(sidecar(orientation=8))
+    found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar(orientation=8))
     assert found is not None and found.labels.shape == (93, 61)
     assert found.labels[-10:, :5].all() and found.labels.sum() == 50
 
@@ -153,9 +153,10 @@ def test_lost_masks_are_counted_and_an_image_without_any_is_unlabelled(
     bucket.add_mask("0b", "/m/cat", "b4", None)
     bucket.add_mask("fe", "/m/cat", "b5", None)
     labels = labels_of(bucket, tmp_path, "0a", "0b", "0c", "fe")
-    found = labels.label(sidecar())
+    masks = labels.of([item(id) for id in ("0a", "0b", "0c", "fe")])
+    found = masks.label(sidecar())
     assert found is not None and (found.objects, found.lost) == (1, 2)
-    assert [labels.label(sidecar(id)) for id in ("0b", "0c", "fe")] == [None, None, None]
+    assert [masks.label(sidecar(id)) for id in ("0b", "0c", "fe")] == [None, None, None]
 
 
 def test_classes_in_use_are_numbered_in_the_order_of_the_class_list_and_unknown_ones_come_last(

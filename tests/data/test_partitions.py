@@ -1,5 +1,7 @@
 """A partition that was finished is not made again."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,45 +15,56 @@ from gencomp.data.partitions import described, finish, publish, resume_key
 class Note(msgspec.Struct, frozen=True, kw_only=True):
     said: str
     part: Part | None
+    images: int = 1
+    rejected: int = 0
 
 
-class Maker:
-    """Makes partitions, and stops at one of them."""
+def makers(stop: str | None = None) -> dict[str, Callable[[Path], Note]]:
+    """Partitions a to d, of which c comes out empty and one may be interrupted."""
+    return {name: functools.partial(make, name, stop) for name in "abcd"}
 
-    def __init__(self, stop: str | None = None) -> None:
-        self.stop = stop
-        self.made: list[str] = []
 
-    def __call__(self, name: str, tar: Path) -> Note:
-        if name == self.stop:
-            tar.with_name(f".{tar.name}.unfinished").write_bytes(b"half")
-            raise KeyboardInterrupt
-        self.made.append(name)
-        if name == "c":
-            return Note(said=name, part=None)
-        write_tar(tar, [(name, name.encode())])
-        return Note(said=name, part=described(tar, 1))
+def make(name: str, stop: str | None, tar: Path) -> Note:
+    if name == stop:
+        tar.with_name(f".{tar.name}.1.unfinished").write_bytes(b"half")
+        raise KeyboardInterrupt
+    if name == "c":
+        return Note(said=name, part=None)
+    write_tar(tar, [(name, name.encode())])
+    return Note(said=name, part=described(tar, 1))
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def test_a_second_run_makes_only_what_the_first_left_and_ends_in_the_same(tmp_path: Path) -> None:
-    whole = list(finish(tmp_path / "whole", list("abcd"), Maker(), Note, "t"))
+    whole = finish(tmp_path / "whole", makers(), Note, "t")
+    seen: list[Note] = []
     with pytest.raises(KeyboardInterrupt):
-        list(finish(tmp_path / "parts", list("abcd"), Maker(stop="d"), Note, "t"))
-    rest = Maker()
-    assert list(finish(tmp_path / "parts", list("abcd"), rest, Note, "t")) == whole
-    assert rest.made == ["d"]
-    names = [path.name for path in sorted((tmp_path / "parts").iterdir())]
-    assert names == ["a.json", "a.tar", "b.json", "b.tar", "c.json", "d.json", "d.tar"]
+        finish(tmp_path / "parts", makers(stop="d"), Note, "t", seen.append)
+    assert seen == whole[:3]
+    before = times(tmp_path / "parts")
+    seen.clear()
+    assert finish(tmp_path / "parts", makers(), Note, "t", seen.append) == whole == seen
+    after = times(tmp_path / "parts")
+    assert sorted(after) == ["a.json", "a.tar", "b.json", "b.tar", "c.json", "d.json", "d.tar"]
+    assert {name: after[name] for name in after if name[0] != "d"} == {
+        name: before[name] for name in before if name[0] != "." and name[0] != "d"
+    }
 
 
 def test_a_record_without_its_whole_tar_is_made_again(tmp_path: Path) -> None:
-    whole = list(finish(tmp_path, list("abcd"), Maker(), Note, "t"))
+    whole = finish(tmp_path, makers(), Note, "t")
     (tmp_path / "a.tar").unlink()
     (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes().replace(b"b", b"d"))
     (tmp_path / "d.json").write_bytes(b"{")
-    again = Maker()
-    assert list(finish(tmp_path, list("abcd"), again, Note, "t")) == whole
-    assert again.made == ["a", "b", "d"]
+    before = times(tmp_path)
+    assert finish(tmp_path, makers(), Note, "t") == whole
+    after = times(tmp_path)
+    assert {name for name in after if before.get(name) != after[name]} == {
+        f"{n}.{e}" for n in "abd" for e in ("tar", "json")
+    }
 
 
 def test_publishing_replaces_what_was_there(tmp_path: Path) -> None:

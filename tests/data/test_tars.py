@@ -65,9 +65,9 @@ def test_every_image_is_asked_for_with_what_its_json_knows(written: Path, make_p
     assert [request.id for request in found] == [f"{s:05}.tar/{s:05}{i:04}.jpg" for s in range(2) for i in range(4)]
     assert {(request.license, request.author) for request in found} == {("CC0-1.0", None)}
     assert found[5].title == "Photo 1"
-    assert tars.read(found[5], 10**6) == make_photo(5)
+    assert tars.reader().read(found[5], 10**6) == make_photo(5)
     with pytest.raises(Rejected, match="too-large"):
-        tars.read(found[5], 10)
+        tars.reader().read(found[5], 10)
     assert {request.split for request in found} == {"train", "val"}
 
 
