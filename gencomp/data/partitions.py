@@ -13,7 +13,7 @@ from gencomp.data import manifest
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import Part
 from gencomp.data.meter import meter
-from gencomp.data.workers import workers
+from gencomp.data.workers import results
 
 
 class Record(Protocol):
@@ -70,10 +70,8 @@ def finish(
     }
     for record in records.values():
         each(record)
-    with meter(task, len(partitions), len(records)) as tell, workers(len(work), folder.parent) as pool:
-        if pool.dashboard:
-            tell.say(f"Dask: {pool.dashboard}")
-        for name, record in pool.results(work):
+    with meter(task, len(partitions), len(records)) as tell:
+        for name, record in results(work, folder.parent, tell.say):
             records[name] = record
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)

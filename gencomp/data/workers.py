@@ -1,26 +1,29 @@
 """Where work is done: in this process, by a Dask cluster of processes on this machine, or by one elsewhere."""
 
-import functools
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from gencomp.data.failure import DataError
 
+if TYPE_CHECKING:  # it takes most of a second, and little work needs no cluster
+    from distributed import Client, Future
+
 R = TypeVar("R")
+Work = Callable[[], R]
 DEATHS = 20
 """Times that a piece of work may see its worker die before it is given up: it may be what kills them."""
 AHEAD = 2
 """Pieces of work that the scheduler holds per thread of its workers, so that none waits and few are held."""
-
-
+PATIENCE = 3.0
+"""Seconds of work in this process before a cluster is started, which takes about as long."""
 _AT_ONCE = ContextVar("_AT_ONCE", default=1)
 
 
@@ -38,54 +41,58 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Workers:
-    """A cluster, or with `client` None this process alone."""
+def results(work: Mapping[str, Work[R]], folder: Path, say: Callable[[str], None]) -> Iterator[tuple[str, R]]:
+    """Name and result of each piece of work, in no certain order; what one raises is raised.
 
-    def __init__(self, client: Client | None, count: int) -> None:
-        self._client = client
-        self.count = count
-        """How many pieces of work are done at once."""
+    Where DASK_SCHEDULER_ADDRESS (or Dask's configuration) names a scheduler, by its workers, who must see the same
+    files under the same paths; else in this process, and after PATIENCE by `worker_count` processes, whose own files
+    lie in `folder`. `say` gets the URL of the page on which Dask shows its workers.
 
-    @property
-    def dashboard(self) -> str | None:
-        """URL of the page on which Dask shows what its workers do."""
-        return None if self._client is None else str(self._client.dashboard_link)
-
-    def results(self, work: Mapping[str, Callable[[], R]]) -> Iterator[tuple[str, R]]:
-        """Name and result of each piece of work, in no certain order; what one raises is raised.
-
-        Raises DataError for one whose worker dies again and again.
-        """
-        if self._client is None:
-            yield from ((name, _shared(1, function)) for name, function in work.items())
+    Raises DataError when the scheduler cannot be reached, and for work whose worker dies again and again.
+    """
+    address = dask.config.get("scheduler-address", None)
+    count, waiting = worker_count(), iter(work.items())
+    if address is None:
+        start = time.monotonic()
+        for done, (name, function) in enumerate(waiting, start=1):
+            yield name, function()
+            count = min(count, len(work) - done)
+            if count > 1 and time.monotonic() - start >= PATIENCE:
+                break
         else:
-            yield from self._submitted(self._client, work)
-
-    def _submitted(self, client: Client, work: Mapping[str, Callable[[], R]]) -> Iterator[tuple[str, R]]:
-        names: dict[Future, str] = {}
-        waiting = iter(work.items())
-        done = as_completed()
-
-        def submit(count: int) -> None:
-            for name, function in itertools.islice(waiting, count):
-                future = client.submit(_shared, self.count, function, pure=False)
-                names[future] = name
-                done.add(future)
-
-        submit(AHEAD * self.count)
-        try:
-            for future in done:
-                name = names.pop(future)
-                try:
-                    yield name, future.result()
-                except KilledWorker:
-                    raise DataError(f"{name}: {DEATHS} workers died of it; is memory too small?") from None
-                submit(1)
-        finally:
-            client.cancel(list(names))
+            return
+    with _cluster(address, count, folder) as client:
+        say(f"Dask: {client.dashboard_link}")
+        yield from _submitted(client, waiting)
 
 
-def _shared(count: int, function: Callable[[], R]) -> R:
+def _submitted(client: "Client", waiting: Iterator[tuple[str, Work[R]]]) -> Iterator[tuple[str, R]]:
+    from distributed import KilledWorker, as_completed
+
+    threads = max(1, sum(client.nthreads().values()))
+    names: dict[Future, str] = {}
+    done = as_completed()
+
+    def submit(count: int) -> None:
+        for name, function in itertools.islice(waiting, count):
+            future = client.submit(_shared, threads, function, pure=False)
+            names[future] = name
+            done.add(future)
+
+    submit(AHEAD * threads)
+    try:
+        for future in done:
+            name = names.pop(future)
+            try:
+                yield name, future.result()
+            except KilledWorker:
+                raise DataError(f"{name}: {DEATHS} workers died of it; is memory too small?") from None
+            submit(1)
+    finally:
+        client.cancel(list(names))
+
+
+def _shared(count: int, function: Work[R]) -> R:
     token = _AT_ONCE.set(count)
     try:
         return function()
@@ -94,30 +101,22 @@ def _shared(count: int, function: Callable[[], R]) -> R:
 
 
 @contextmanager
-def workers(pieces: int, folder: Path) -> Iterator[Workers]:
-    """Workers for so many pieces of work; their own files lie in `folder`.
+def _cluster(address: str | None, count: int, folder: Path) -> "Iterator[Client]":
+    from distributed import Client, LocalCluster
 
-    Where DASK_SCHEDULER_ADDRESS (or Dask's configuration) names a scheduler, its workers, who must see the same files
-    under the same paths; else so many processes here as `worker_count` says, and none beside this one if that is one.
-    Raises DataError when the scheduler cannot be reached.
-    """
-    address, count = dask.config.get("scheduler-address", None), min(worker_count(), pieces)
-    if not pieces or (address is None and count == 1):
-        yield Workers(None, 1)
-    elif address is not None:
+    if address is not None:
         try:
             client = Client(address)
         except (OSError, ValueError) as error:
             raise DataError(f"Dask scheduler {address}: {error}") from None
         with client:
-            yield Workers(client, max(1, sum(client.nthreads().values())))
-    else:
-        with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}), _local(count, folder) as client:
-            yield Workers(client, count)
-
-
-@contextmanager
-def _local(count: int, folder: Path) -> Iterator[Client]:
-    cluster = functools.partial(LocalCluster, dashboard_address="127.0.0.1:0", local_directory=str(folder))
-    with cluster(n_workers=count, threads_per_worker=1, host="127.0.0.1") as local, Client(local) as client:
-        yield client
+            yield client
+        return
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "local_directory": str(folder)}
+    with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
+        try:
+            cluster = LocalCluster(n_workers=count, threads_per_worker=1, **here)
+        except RuntimeError as error:  # a worker that ends before it has begun
+            raise DataError(f"Dask: {error} Run the stage again, or set GENCOMP_WORKERS=1") from None
+        with cluster, Client(cluster) as client:
+            yield client

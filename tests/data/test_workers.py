@@ -32,7 +32,7 @@ from gencomp.data.request import Source
 from gencomp.data.semantics import write_semantics
 from gencomp.data.shards import write_shards
 from gencomp.data.tars import Tars
-from gencomp.data.workers import at_once, worker_count, workers
+from gencomp.data.workers import at_once, results, worker_count
 
 IMAGES = 40
 
@@ -49,6 +49,11 @@ def pictures(bucket: Any, make_mask: Callable[..., bytes], make_photo: Callable[
     (bucket.root / "train" / "1dead.jpg").unlink()
     bucket.write()
     return bucket
+
+
+@pytest.fixture(autouse=True)
+def at_once_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gencomp.data.workers.PATIENCE", 0.0)
 
 
 def config(source: Any, **fields: Any) -> DatasetConfig:
@@ -122,15 +127,14 @@ def test_a_scheduler_elsewhere_is_used_where_it_is_named(
     alone = pipeline(pictures.root.as_uri(), tmp_path / "alone")
     with dask.config.set({"scheduler-address": scheduler}):
         assert pipeline(pictures.root.as_uri(), tmp_path / "cluster") == alone
-        with workers(3, tmp_path) as pool:
-            assert dict(pool.results({"pid": os.getpid}))["pid"] != os.getpid()
+        assert dict(results({"pid": os.getpid}, tmp_path, print))["pid"] != os.getpid()
 
 
 def test_a_scheduler_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     settings = {"scheduler-address": "tcp://127.0.0.1:1", "distributed.comm.timeouts.connect": "1s"}
     refused = pytest.raises(DataError, match=r"Dask scheduler tcp://127\.0\.0\.1:1: ")
-    with dask.config.set(settings), refused, workers(3, tmp_path):
-        pass
+    with dask.config.set(settings), refused:
+        list(results({"pid": os.getpid}, tmp_path, print))
 
 
 @pytest.mark.timeout(400)
@@ -162,7 +166,7 @@ def test_workers_killed_twenty_times_at_random_change_nothing(
         draw = random.Random(1)
         while len(killed) < 20 and not work_is_done.wait(draw.uniform(0, 0.5)):
             alive = [process for process in psutil.Process().children(recursive=True) if _is_worker(process)]
-            if alive and any(path.endswith(".jpg") for path in list(server.asked)):
+            if alive and sum(path.endswith(".jpg") for path in list(server.asked)) > 3:  # the cluster has begun
                 victim = draw.choice(alive)
                 os.kill(victim.pid, signal.SIGKILL)
                 killed.append(victim.pid)
@@ -186,12 +190,36 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
+STARTER = """
+import functools, time
+from pathlib import Path
+from gencomp.data import workers
+workers.PATIENCE = 0.0
+if __name__ == "__main__":
+    list(workers.results(dict.fromkeys("abcdef", functools.partial(time.sleep, 1.0)), Path("."), print))
+"""
+
+
+def test_workers_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "starter.py").write_text(STARTER)
+    environment = os.environ | {"GENCOMP_WORKERS": "2", "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        [sys.executable, "starter.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+    ) as stage:
+        assert stage.stdout is not None and b"Dask: http" in stage.stdout.readline()
+        started = psutil.Process(stage.pid).children(recursive=True)
+        assert sum(_is_worker(process) for process in started) == 2
+        stage.kill()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+
+
 def test_work_that_kills_its_workers_is_given_up_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gencomp.data.workers.DEATHS", 1)
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
-    with workers(2, tmp_path) as pool, pytest.raises(DataError, match="poison: 1 workers died of it"):
-        for _ in pool.results({"fine": os.getpid, "poison": _die}):
-            pass
+    work = {"first": os.getpid, "fine": os.getpid, "poison": _die}
+    with pytest.raises(DataError, match="poison: 1 workers died of it"):
+        list(results(work, tmp_path, print))
 
 
 def _die() -> int:
@@ -230,11 +258,16 @@ def test_sources_and_annotations_reach_other_processes(
 
 def test_workers_share_the_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
-    for pieces, sharing in ((1, 1), (2, 2), (5, 2)):
-        with workers(pieces, tmp_path) as pool:
-            found = dict(pool.results({str(number): at_once for number in range(pieces)}))
-        assert found == {str(number): sharing for number in range(pieces)}
-    assert at_once() == 1
+    found = dict(results({str(number): at_once for number in range(5)}, tmp_path, print))
+    assert found == {"0": 1, **{str(number): 2 for number in range(1, 5)}}
+
+
+def test_little_work_starts_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENCOMP_WORKERS", "2")
+    monkeypatch.setattr("gencomp.data.workers.PATIENCE", 60.0)
+    said: list[str] = []
+    assert set(dict(results(dict.fromkeys("abcd", os.getpid), tmp_path, said.append)).values()) == {os.getpid()}
+    assert not said
 
 
 def test_the_number_of_workers_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
