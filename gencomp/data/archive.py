@@ -48,9 +48,9 @@ def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member in turn. Raises ArchiveError for anything but plain, safely named files."""
     with opened_tar(path) as tar:
         for entry in checked_members(path, tar):
-            file = tar.extractfile(entry)
-            assert file is not None
-            data = file.read()
+            assert tar.fileobj is not None
+            tar.fileobj.seek(entry.offset_data)
+            data = tar.fileobj.read(entry.size)
             if len(data) != entry.size:
                 raise ArchiveError(f"{path}: ends within {entry.name!r}")
             yield entry.name, data

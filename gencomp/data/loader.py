@@ -11,7 +11,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +28,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from gencomp.data.archive import read_samples
+
 SHUFFLE_BUFFER = 2000
 """Encoded samples that the shuffle of an epoch holds at a time."""
 IMAGE_SUFFIXES = ("png", "jpg")
 UNLABELLED = 65535
 """The id of all pixels of a picture without a label map, beyond those of any dataset's classes."""
+
+
+Encoded = tuple[str, dict[str, bytes]]
+"""Key of a sample, and its files by the ending of their names."""
 
 
 class Sample(NamedTuple):
@@ -51,7 +58,7 @@ class Batch(NamedTuple):
 
     keys: list[str]
     images: Tensor
-    """(N, 3, h, w) float32 in [-1, 1]."""
+    """(N, 3, h, w) uint8, RGB; `scaled` makes them float32 where they are used, so that a quarter of it travels."""
     labels: Tensor | None
     """(N, h, w) int64, other ids than a class's where there is none; None when the batch has no label map."""
     edges: Tensor | None
@@ -108,8 +115,8 @@ class _Decoder:
         self._room = room
         self._kept: dict[str, Sample] = {}
 
-    def sample(self, raw: dict[str, bytes]) -> Sample:
-        key = str(raw["__key__"])
+    def sample(self, raw: Encoded) -> Sample:
+        key, _ = raw
         if key in self._kept:
             return self._kept[key]
         sample = decode(raw)
@@ -120,7 +127,7 @@ class _Decoder:
         return sample
 
 
-def _members(loader: Loader, start: int) -> Iterator[list[tuple[int, dict[str, bytes]]]]:
+def _members(loader: Loader, start: int) -> Iterator[list[tuple[int, Encoded]]]:
     """(epoch, encoded sample) of each batch from number `start` on."""
     size = split_size(loader.shards, loader.split)
     if size == 0:
@@ -143,14 +150,14 @@ def label_classes(shards: Path) -> int:
     return int(json.loads((shards / "manifest.json").read_text()).get("classes", 0))
 
 
-def encoded_samples(loader: Loader, epoch: int) -> Iterator[dict[str, bytes]]:
+def encoded_samples(loader: Loader, epoch: int) -> Iterator[Encoded]:
     """The split's samples as their tars hold them, in the order of an epoch: shards shuffled, then samples."""
     seed = derived_seed(loader.seed, "order", epoch)
     return iter(
         wds.DataPipeline(
             wds.SimpleShardList(shard_paths(loader.shards, loader.split)),
             wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, seed=seed),
-            wds.tarfile_to_samples(),
+            _expanded,
             wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, seed=seed),
         )
     )
@@ -158,8 +165,13 @@ def encoded_samples(loader: Loader, epoch: int) -> Iterator[dict[str, bytes]]:
 
 def stored_samples(shards: Path, split: str) -> Iterator[Sample]:
     """Every sample of a split, decoded, in the order of the tars."""
-    pipeline = wds.DataPipeline(wds.SimpleShardList(shard_paths(shards, split)), wds.tarfile_to_samples())
-    return (decode(raw) for raw in pipeline)
+    return (decode(raw) for path in shard_paths(shards, split) for raw in read_samples(Path(path)))
+
+
+def _expanded(tars: Iterable[dict[str, str]]) -> Iterator[Encoded]:
+    """A stage of a WebDataset pipeline: the samples of each tar, in place. WebDataset's own copies them block by block,
+    as from a network."""
+    return (raw for tar in tars for raw in read_samples(Path(tar["url"])))
 
 
 def shard_paths(shards: Path, split: str) -> list[str]:
@@ -169,16 +181,25 @@ def shard_paths(shards: Path, split: str) -> list[str]:
     return [str(shards / name) for name in sorted(names)]
 
 
-def decode(raw: dict[str, bytes]) -> Sample:
+def decode(raw: Encoded) -> Sample:
     """An encoded sample as arrays. Decoders are named one by one, since generic ones unpickle."""
-    suffix = next(suffix for suffix in IMAGE_SUFFIXES if suffix in raw)
-    labels, edges = raw.get("labels.png"), raw.get("edges.png")
+    key, files = raw
+    image = next(files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files)
+    labels, edges = files.get("labels.png"), files.get("edges.png")
     return Sample(
-        str(raw["__key__"]),
-        np.asarray(Image.open(io.BytesIO(raw[suffix])).convert("RGB")),
+        key,
+        _rgb(image, key),
         None if labels is None else np.asarray(Image.open(io.BytesIO(labels))).astype(np.int64),
         None if edges is None else (np.asarray(Image.open(io.BytesIO(edges))) > 0).astype(np.uint8),
     )
+
+
+def _rgb(data: bytes, key: str) -> NDArray[np.uint8]:
+    # OpenCV fills the array that is returned; Pillow would copy twice. Shards hold 8-bit RGB, upright.
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise ValueError(f"sample {key}: the image cannot be decoded")
+    return np.asarray(image, np.uint8)
 
 
 def derived_seed(*parts: object) -> int:
@@ -188,9 +209,11 @@ def derived_seed(*parts: object) -> int:
 
 def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
     """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
-    window = max(loader.crop, min(round(loader.crop * loader.largest_reduction), *sample.image.shape[:2]))
-    transform = _transform(loader.crop, window, loader.colour_jitter)
-    transform.set_random_seed(derived_seed(loader.seed, "augmentation", epoch, sample.key))
+    shortest = min(sample.image.shape[:2])
+    window = max(loader.crop, min(round(loader.crop * loader.largest_reduction), shortest))
+    transform = _transform(loader.crop, window, loader.colour_jitter, shortest < loader.crop)
+    seed = derived_seed(loader.seed, "augmentation", epoch, sample.key)
+    transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
     maps = [m for m in (sample.labels, sample.edges) if m is not None]
     result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
     cropped = iter(result["masks"])
@@ -203,30 +226,39 @@ def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
 
 
 @functools.lru_cache
-def _transform(crop: int, window: int, jitter: float) -> A.Compose:
-    """`window`: side of the largest window that a crop is reduced from, pixels."""
+def _transform(crop: int, window: int, jitter: float, small: bool) -> A.Compose:
+    """`window`: side of the largest window that a crop is reduced from, pixels; `small` images are reflected first."""
     pad = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_REFLECT_101)
     reduced = A.RandomSizedCrop((crop, window), (crop, crop), interpolation=cv2.INTER_AREA)
     cut = A.RandomCrop(crop, crop) if window == crop else reduced
     spread = (1 - jitter, 1 + jitter)
-    colours = A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=jitter / 5, p=float(jitter > 0))
-    return A.Compose([pad, cut, A.HorizontalFlip(p=0.5), colours])
+    colours = A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=jitter / 5, p=1.0)
+    # What does nothing is left out: each costs a copy of the whole image, or of the crop.
+    return A.Compose([*([pad] if small else []), cut, A.HorizontalFlip(p=0.5), *([colours] if jitter else [])])
 
 
 def _collate(samples: list[Sample]) -> Batch:
     """A batch; beside images with label maps, one without counts as unlabelled."""
-    labelled = any(sample.labels is not None for sample in samples)
-    height, width = samples[0].image.shape[:2]
-    labels = [np.full((height, width), UNLABELLED) if s.labels is None else s.labels for s in samples]
-    edges = [np.zeros((height, width), np.uint8) if s.edges is None else s.edges for s in samples]
+    keys, images = [sample.key for sample in samples], _stacked([sample.image for sample in samples])
+    if all(sample.labels is None for sample in samples):
+        return Batch(keys, images, None, None)
+    size = samples[0].image.shape[:2]
+    labels = [np.full(size, UNLABELLED) if s.labels is None else s.labels for s in samples]
+    edges = [np.zeros(size, np.uint8) if s.edges is None else s.edges for s in samples]
     return Batch(
-        [sample.key for sample in samples],
-        images_to_tensor([sample.image for sample in samples]),
-        torch.from_numpy(np.stack(labels)).long() if labelled else None,
-        torch.from_numpy(np.stack(edges)).unsqueeze(1).float() if labelled else None,
+        keys, images, torch.from_numpy(np.stack(labels)).long(), torch.from_numpy(np.stack(edges)).unsqueeze(1).float()
     )
 
 
 def images_to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:
     """RGB images of one size, (H, W, 3) uint8, as (N, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
+    return scaled(_stacked(images))
+
+
+def scaled(images: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """uint8 images as float32 in [-1, 1], on the same device."""
+    return images.to(torch.float32, memory_format=layout).div_(127.5).sub_(1)
+
+
+def _stacked(images: list[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

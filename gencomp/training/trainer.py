@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes
+from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes, scaled
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.features import load_vgg19
@@ -221,7 +221,7 @@ class Run:
             fix_statistics(nets.compressor.G)
         adversarial = config.losses.adversarial > 0 and step >= config.adversarial_from
 
-        x = batch.images.to(self.accelerator.device, memory_format=self.layout)
+        x = scaled(batch.images.to(self.accelerator.device), self.layout)
         s = self._semantics(batch)
         m = self._mask(batch, step) if self.model.mode == "sc" else None
         with self.accelerator.autocast():
@@ -326,7 +326,9 @@ class Run:
         """s of a batch where a network sees it, on the device."""
         if not self.classes:
             return None
-        labels = batch.labels if batch.labels is not None else torch.full_like(batch.images[:, 0], UNLABELLED).long()
+        labels = batch.labels
+        if labels is None:
+            labels = torch.full_like(batch.images[:, 0], UNLABELLED, dtype=torch.int64)
         s = one_hot(labels, batch.edges, self.classes)
         return s.to(self.accelerator.device, memory_format=self.layout)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gencomp.data.loader import Batch, Loader, split_size, stored_samples
+from gencomp.data.loader import Batch, Loader, scaled, split_size, stored_samples
 
 
 def loader(shards: Path, batch: int = 3, seed: int = 1) -> Loader:
@@ -77,7 +77,7 @@ def test_image_label_map_and_edges_are_cropped_and_flipped_together(photo_shards
     """The fixture's label map says how bright a pixel is, so it can be made again from the crop."""
     for batch in take(photo_shards, 6):
         assert batch.labels is not None and batch.edges is not None
-        brightness = ((batch.images + 1) * 127.5).round().mean(1)
+        brightness = batch.images.float().mean(1)
         assert torch.equal(batch.labels, (brightness // 64).long())
         assert batch.edges.shape == (3, 1, 48, 48)
         assert 0 < batch.edges.mean() < 1
@@ -86,7 +86,10 @@ def test_image_label_map_and_edges_are_cropped_and_flipped_together(photo_shards
 def test_images_are_in_range_and_smaller_ones_are_reflected_up_to_the_crop(photo_shards: Path) -> None:
     batch = next(Loader(photo_shards, "train", 2, 112, 1).batches(0))
     assert batch.images.shape == (2, 3, 112, 112)
-    assert batch.images.min() >= -1 and batch.images.max() <= 1
+    images = scaled(batch.images)
+    assert images.dtype == torch.float32 and torch.equal(((images + 1) * 127.5).round().byte(), batch.images)
+    assert images.min() >= -1 and images.max() <= 1 and images.is_contiguous()
+    assert scaled(batch.images, torch.channels_last).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_batch_that_does_not_divide_and_an_empty_split_are_refused(photo_shards: Path) -> None:

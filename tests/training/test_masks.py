@@ -29,7 +29,7 @@ def blocks(rows: int, columns: int, side: int) -> NDArray[np.int64]:
 def batch(labels: NDArray[np.int64] | None, edges: NDArray[np.bool_] | None, count: int, side: int = 32) -> Batch:
     return Batch(
         [str(i) for i in range(count)],
-        torch.zeros(count, 3, side, side),
+        torch.zeros(count, 3, side, side, dtype=torch.uint8),
         None if labels is None else torch.from_numpy(labels).expand(count, -1, -1),
         None if edges is None else torch.from_numpy(edges).float().expand(count, 1, -1, -1),
     )
