@@ -62,7 +62,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
         missing.update(item.reason for item in record.items if item.reason)
         _check_missing(dataset, missing, len(requests), config.maximum_missing)
 
-    records = finish(run / "parts", makers, RawRecord, f"download {dataset}", check)
+    records = finish(run / "parts", makers, RawRecord, f"download {dataset}", len(requests), check)
     (run / "annotations").mkdir(exist_ok=True)
     source.save_annotations(_kept(requests, records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))

@@ -33,6 +33,8 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
+FEW = 100
+"""Images that are done before workers have started."""
 
 
 def part_name(index: int) -> str:
@@ -52,13 +54,15 @@ def finish(
     partitions: Mapping[str, Callable[[Path], R]],
     cls: type[R],
     task: str,
+    images: int,
     each: Callable[[R], None] = lambda _: None,
 ) -> list[R]:
     """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
     A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
-    pickled, and equal ones write equal bytes. `each` is called with every record, as they come. Whatever else lies in
-    the folder is removed. Raises what a partition or `each` raises, and DataError.
+    pickled, and equal ones write equal bytes. `images`: how many there are in all; few are worth no workers. `each` is
+    called with every record, as they come. Whatever else lies in the folder is removed. Raises what a partition or
+    `each` raises, and DataError.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ def finish(
     for record in records.values():
         each(record)
     with meter(task, len(partitions), len(records)) as tell:
-        for name, record in results(work, folder.parent, tell.say):
+        for name, record in results(work, folder.parent, tell.say, here=images <= FEW):
             records[name] = record
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.data.dataset import CleanSelection, PaperSelection, PlainSelection, SelectionConfig
@@ -88,14 +89,20 @@ def clean_factor(config: CleanSelection, key: str, size: Size) -> float:
 
 def mean_saturation(image: Image.Image) -> float:
     """Mean of HSV's S over the pixels of an RGB image, in [0, 1]."""
-    pixels = np.asarray(image)
-    high, low = pixels.max(axis=2), pixels.min(axis=2)
+    red, green, blue = _channels(image)
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     return float(((high - low) / np.maximum(high, 1)).mean())
 
 
 def mean_brightness(image: Image.Image) -> float:
     """Mean of HSV's V over the pixels of an RGB image, in [0, 1]."""
-    return float(np.asarray(image).max(axis=2).mean() / 255)
+    red, green, blue = _channels(image)
+    return float(np.maximum(np.maximum(red, green), blue).mean() / 255)
+
+
+def _channels(image: Image.Image) -> NDArray[np.uint8]:
+    """(3, H, W): reducing the last of three axes, which has three elements, takes twenty times as long."""
+    return np.moveaxis(np.asarray(image), 2, 0)
 
 
 def _paper(config: PaperSelection, image: Image.Image) -> Selected:

@@ -64,7 +64,9 @@ def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, sc
         )
         for part in source.parts
     }
-    records = finish(scratch / "parts", makers, LabelRecord, f"semantics {dataset}")
+    records = finish(
+        scratch / "parts", makers, LabelRecord, f"semantics {dataset}", sum(part.count for part in source.parts)
+    )
     out = fresh(scratch / "out")
     kept = [record.part for record in records if record.part is not None]
     for part in kept:

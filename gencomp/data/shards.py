@@ -68,7 +68,9 @@ def write_shards(
         )
         for part in source.parts
     }
-    records = finish(scratch / "parts", makers, ShardRecord, f"shard {dataset}")
+    records = finish(
+        scratch / "parts", makers, ShardRecord, f"shard {dataset}", sum(part.count for part in source.parts)
+    )
     out = fresh(scratch / "out")
     splits = {
         split: _collect(split, records, scratch / "parts", out)

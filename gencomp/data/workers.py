@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,8 +21,6 @@ DEATHS = 20
 """Times that a piece of work may see its worker die before it is given up: it may be what kills them."""
 AHEAD = 2
 """Pieces of work that the scheduler holds per thread of its workers, so that none waits and few are held."""
-PATIENCE = 3.0
-"""Seconds of work in this process before a cluster is started, which takes about as long."""
 _AT_ONCE = ContextVar("_AT_ONCE", default=1)
 
 
@@ -41,29 +38,25 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def results(work: Mapping[str, Work[R]], folder: Path, say: Callable[[str], None]) -> Iterator[tuple[str, R]]:
+def results(
+    work: Mapping[str, Work[R]], folder: Path, say: Callable[[str], None], here: bool = False
+) -> Iterator[tuple[str, R]]:
     """Name and result of each piece of work, in no certain order; what one raises is raised.
 
     Where DASK_SCHEDULER_ADDRESS (or Dask's configuration) names a scheduler, by its workers, who must see the same
-    files under the same paths; else in this process, and after PATIENCE by `worker_count` processes, whose own files
-    lie in `folder`. `say` gets the URL of the page on which Dask shows its workers.
+    files under the same paths; else by `worker_count` processes, whose own files lie in `folder`, or in this process
+    where that is one, or `here`. `say` gets the URL of the page on which Dask shows its workers.
 
     Raises DataError when the scheduler cannot be reached, and for work whose worker dies again and again.
     """
     address = dask.config.get("scheduler-address", None)
-    count, waiting = worker_count(), iter(work.items())
-    if address is None:
-        start = time.monotonic()
-        for done, (name, function) in enumerate(waiting, start=1):
-            yield name, function()
-            count = min(count, len(work) - done)
-            if count > 1 and time.monotonic() - start >= PATIENCE:
-                break
-        else:
-            return
+    count = min(worker_count(), len(work))
+    if not work or (address is None and (here or count == 1)):
+        yield from ((name, function()) for name, function in work.items())
+        return
     with _cluster(address, count, folder) as client:
         say(f"Dask: {client.dashboard_link}")
-        yield from _submitted(client, waiting)
+        yield from _submitted(client, iter(work.items()))
 
 
 def _submitted(client: "Client", waiting: Iterator[tuple[str, Work[R]]]) -> Iterator[tuple[str, R]]:

@@ -53,7 +53,7 @@ def pictures(bucket: Any, make_mask: Callable[..., bytes], make_photo: Callable[
 
 @pytest.fixture(autouse=True)
 def at_once_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gencomp.data.workers.PATIENCE", 0.0)
+    monkeypatch.setattr("gencomp.data.partitions.FEW", 0)
 
 
 def config(source: Any, **fields: Any) -> DatasetConfig:
@@ -194,7 +194,6 @@ STARTER = """
 import functools, time
 from pathlib import Path
 from gencomp.data import workers
-workers.PATIENCE = 0.0
 if __name__ == "__main__":
     list(workers.results(dict.fromkeys("abcdef", functools.partial(time.sleep, 1.0)), Path("."), print))
 """
@@ -217,7 +216,7 @@ def test_workers_end_with_a_stage_that_is_killed(tmp_path: Path) -> None:
 def test_work_that_kills_its_workers_is_given_up_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gencomp.data.workers.DEATHS", 1)
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
-    work = {"first": os.getpid, "fine": os.getpid, "poison": _die}
+    work = {"fine": os.getpid, "poison": _die}
     with pytest.raises(DataError, match="poison: 1 workers died of it"):
         list(results(work, tmp_path, print))
 
@@ -259,15 +258,17 @@ def test_sources_and_annotations_reach_other_processes(
 def test_workers_share_the_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
     found = dict(results({str(number): at_once for number in range(5)}, tmp_path, print))
-    assert found == {"0": 1, **{str(number): 2 for number in range(1, 5)}}
+    assert found == {str(number): 2 for number in range(5)}
 
 
 def test_little_work_starts_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
-    monkeypatch.setattr("gencomp.data.workers.PATIENCE", 60.0)
     said: list[str] = []
-    assert set(dict(results(dict.fromkeys("abcd", os.getpid), tmp_path, said.append)).values()) == {os.getpid()}
+    work = dict.fromkeys("abcd", os.getpid)
+    assert set(dict(results(work, tmp_path, said.append, here=True)).values()) == {os.getpid()}
     assert not said
+    assert os.getpid() not in dict(results(work, tmp_path, said.append)).values()
+    assert len(said) == 1
 
 
 def test_the_number_of_workers_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
