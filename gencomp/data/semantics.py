@@ -3,7 +3,7 @@
 import functools
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,22 +51,19 @@ def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, sc
     """Make the label maps of the images in `raw`, in a complete folder within `scratch`. No annotations: no maps."""
     source = manifest.read(raw / "manifest.json", RawManifest)
     table = annotations.table if annotations else ClassTable(classes=[])
-    members: dict[str, list[RawItem]] = defaultdict(list)
+    items_of: dict[str, list[RawItem]] = defaultdict(list)
     for item in source.items:
         if item.part is not None:
-            members[item.part].append(item)
-    makers = {
-        Path(part.name).stem: functools.partial(
-            label_partition,
-            raw.absolute() / part.name,
-            annotations.of(members[part.name]) if annotations else None,
-            table,
-        )
-        for part in source.parts
-    }
-    records = finish(
-        scratch / "parts", makers, LabelRecord, f"semantics {dataset}", sum(part.count for part in source.parts)
-    )
+            items_of[item.part].append(item)
+    if annotations is None:
+        records = [_unlabelled(items) for items in items_of.values()]
+    else:
+        makers = {
+            Path(name).stem: functools.partial(label_partition, raw.absolute() / name, annotations.of(items), table)
+            for name, items in items_of.items()
+        }
+        images = sum(map(len, items_of.values()))
+        records = finish(scratch / "parts", makers, LabelRecord, f"semantics {dataset}", images)
     out = fresh(scratch / "out")
     kept = [record.part for record in records if record.part is not None]
     for part in kept:
@@ -90,7 +87,12 @@ def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, sc
     return out
 
 
-def label_partition(raw: Path, labeller: Labeller | None, table: ClassTable, tar: Path) -> LabelRecord:
+def _unlabelled(items: Sequence[RawItem]) -> LabelRecord:
+    keys = [(item.key, item.split) for item in items if item.key is not None]
+    return LabelRecord(items=[LabelItem(key=key, split=split, outcome="unlabelled") for key, split in keys], part=None)
+
+
+def label_partition(raw: Path, labeller: Labeller, table: ClassTable, tar: Path) -> LabelRecord:
     """Label and edge maps of the images of one raw tar; no tar when none has any."""
     items: list[LabelItem] = []
 
@@ -98,7 +100,7 @@ def label_partition(raw: Path, labeller: Labeller | None, table: ClassTable, tar
         for key, files in read_samples(raw):
             sidecar = msgspec.json.decode(files["json"], type=RawSidecar)
             try:
-                found = labeller.label(sidecar) if labeller else None
+                found = labeller.label(sidecar)
             except Rejected as error:
                 items.append(LabelItem(key=key, split=sidecar.split, outcome="rejected", reason=error.reason))
                 continue

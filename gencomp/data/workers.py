@@ -21,6 +21,12 @@ DEATHS = 20
 """Times that a piece of work may see its worker die before it is given up: it may be what kills them."""
 AHEAD = 2
 """Pieces of work that the scheduler holds per thread of its workers, so that none waits and few are held."""
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": DEATHS,
+    # Dask's own has glibc give back every freed image at once, and take as many pages again for the next.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+}
 _AT_ONCE = ContextVar("_AT_ONCE", default=1)
 
 
@@ -106,7 +112,7 @@ def _cluster(address: str | None, count: int, folder: Path) -> "Iterator[Client]
             yield client
         return
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "local_directory": str(folder)}
-    with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
+    with dask.config.set(_SETTINGS):
         try:
             cluster = LocalCluster(n_workers=count, threads_per_worker=1, **here)
         except RuntimeError as error:  # a worker that ends before it has begun
