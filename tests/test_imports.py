@@ -30,8 +30,9 @@ LOCAL_IMPORTS = {
     "flows/": ("flows", "gencomp"),
 }
 """What the files of a folder may import of ours; the first folder that fits counts."""
-HOMES = {"prefect": "flows/", "mlflow": "gencomp/registry/", "dvc": None, "dask": None}
-"""The one folder that may import a tool; None: nobody."""
+WORKERS = "gencomp/data/workers.py"
+HOMES = {"prefect": "flows/", "mlflow": "gencomp/registry/", "dvc": None, "dask": WORKERS, "distributed": WORKERS}
+"""The one folder or file that may import a tool; None: nobody."""
 
 
 def within(name: str, roots: tuple[str, ...]) -> bool:
@@ -102,7 +103,7 @@ def test_training_runs_without_the_pipelines_tools() -> None:
     """`gencomp.training` is used on machines that have neither DVC nor Prefect nor MLflow."""
     trainer = closure("gencomp/training/trainer.py")
     tools = {name.split(".")[0] for file in trainer for name in imported_names(file)}
-    assert tools & {"mlflow", "dvc", "prefect"} == set()
+    assert tools & {"mlflow", "dvc", "prefect", "dask", "distributed", "httpx"} == set()
 
 
 def test_no_module_is_named_after_a_tool() -> None:

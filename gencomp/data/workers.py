@@ -17,12 +17,11 @@ if TYPE_CHECKING:  # it takes most of a second, and little work needs no cluster
 
 R = TypeVar("R")
 Work = Callable[[], R]
-DEATHS = 20
-"""Times that a piece of work may see its worker die before it is given up: it may be what kills them."""
 AHEAD = 2
 """Pieces of work that the scheduler holds per thread of its workers, so that none waits and few are held."""
 _SETTINGS = {
-    "distributed.scheduler.allowed-failures": DEATHS,
+    # Times that work may see its worker die, by chance or of it, before it is given up.
+    "distributed.scheduler.allowed-failures": 20,
     # Dask's own has glibc give back every freed image at once, and take as many pages again for the next.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
@@ -85,7 +84,7 @@ def _submitted(client: "Client", waiting: Iterator[tuple[str, Work[R]]]) -> Iter
             try:
                 yield name, future.result()
             except KilledWorker:
-                raise DataError(f"{name}: {DEATHS} workers died of it; is memory too small?") from None
+                raise DataError(f"{name}: its workers die again and again; is memory too small?") from None
             submit(1)
     finally:
         client.cancel(list(names))
