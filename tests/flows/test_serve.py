@@ -1,5 +1,7 @@
 import json
 import signal
+import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -12,8 +14,15 @@ WAITING_TRAIN = 'touch "$PWD/started-$1"; sleep 300\n'
 def ask(server: Server, path: str, body: dict[str, object] | None = None) -> dict[str, dict[str, str]]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{server.api}/{path}", data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return dict(json.load(answer))
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # its database is locked for the moment; Prefect's own client asks again too
+                raise
+            time.sleep(0.5)
+    raise AssertionError(f"{path}: busy for too long")
 
 
 def start_run(server: Server, deployment: object) -> str:
