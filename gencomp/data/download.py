@@ -16,8 +16,8 @@ from gencomp.data.archive import write_tar
 from gencomp.data.dataset import DatasetConfig, Split, Subset
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
-from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
-from gencomp.data.partitions import described, finish, fresh, part_name
+from gencomp.data.manifest import Annotation, RawItem, RawManifest, RawSidecar, tally
+from gencomp.data.partitions import ItemRecord, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.workers import at_once
@@ -26,21 +26,8 @@ X = TypeVar("X")
 Y = TypeVar("Y")
 
 
-class RawRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one partition."""
-
-    items: list[RawItem]
-    part: Part | None
-
-    @property
-    def images(self) -> int:
-        """Images of the partition."""
-        return len(self.items)
-
-    @property
-    def rejected(self) -> int:
-        """Images that cannot be had or used."""
-        return sum(item.outcome == "rejected" for item in self.items)
+class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
+    """The outcome of one partition; rejected images cannot be had or used."""
 
 
 def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -30,6 +30,34 @@ class Record(Protocol):
     @property
     def rejected(self) -> int:
         """Images, or label maps, that were left out."""
+
+
+class Item(Protocol):
+    """What became of one image."""
+
+    @property
+    def outcome(self) -> str:
+        """`rejected` where it, or its label map, was left out."""
+
+
+T = TypeVar("T", bound=Item)
+
+
+class ItemRecord(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """The record of a partition that tells the outcome of each of its images."""
+
+    items: list[T]
+    part: Part | None
+
+    @property
+    def images(self) -> int:
+        """Images of the partition."""
+        return len(self.items)
+
+    @property
+    def rejected(self) -> int:
+        """How many of their outcomes are `rejected`."""
+        return sum(item.outcome == "rejected" for item in self.items)
 
 
 R = TypeVar("R", bound=Record)

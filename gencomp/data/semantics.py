@@ -18,33 +18,19 @@ from gencomp.data.manifest import (
     ClassTable,
     LabelItem,
     LabelManifest,
-    Part,
     RawItem,
     RawManifest,
     RawSidecar,
     tally,
 )
-from gencomp.data.partitions import described, finish, fresh
+from gencomp.data.partitions import ItemRecord, described, finish, fresh
 
 EDGE = 255
 """Value of an edge in an edge map."""
 
 
-class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one partition."""
-
-    items: list[LabelItem]
-    part: Part | None
-
-    @property
-    def images(self) -> int:
-        """Images of the partition."""
-        return len(self.items)
-
-    @property
-    def rejected(self) -> int:
-        """Label maps that cannot be used."""
-        return sum(item.outcome == "rejected" for item in self.items)
+class LabelRecord(ItemRecord[LabelItem], frozen=True, kw_only=True):
+    """The outcome of one partition; rejected label maps cannot be used."""
 
 
 def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, scratch: Path) -> Path:

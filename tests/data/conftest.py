@@ -163,10 +163,7 @@ class Server:
                 if callable(answer):
                     return answer(self)
                 status, body, length = answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(length))
-                self.end_headers()
-                self.wfile.write(body)
+                outer.send(self, status, body, length)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -174,6 +171,14 @@ class Server:
         self._handler = Handler
         self._open = contextlib.ExitStack()
         self.url = f"http://{self._open.enter_context(self._served())}"
+
+    @staticmethod
+    def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, length: int) -> None:
+        """Answer with a body and its stated length."""
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(length))
+        handler.end_headers()
+        handler.wfile.write(body)
 
     @contextlib.contextmanager
     def behind(self, context: ssl.SSLContext) -> Iterator[str]:

@@ -253,10 +253,7 @@ def test_at_most_so_many_images_are_asked_for_at_once(server: Any, bucket: Any, 
             data = (bucket.root / path.lstrip("/")).read_bytes()
             with lock:
                 busy -= 1
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(len(data)))
-            handler.end_headers()
-            handler.wfile.write(data)
+            server.send(handler, 200, data, len(data))
 
         return send
 

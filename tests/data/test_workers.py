@@ -149,10 +149,7 @@ def test_workers_killed_twenty_times_at_random_change_nothing(
         def slowly(handler: BaseHTTPRequestHandler) -> None:
             if len(killed) < 20:
                 time.sleep(0.5)
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(len(data)))
-            handler.end_headers()
-            handler.wfile.write(data)
+            server.send(handler, 200, data, len(data))
 
         return slowly
 
