@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp.models.compressor import ModelConfig
 from gencomp.models.discriminator import Discriminator
+from gencomp.models.dists import load_dists
 from gencomp.models.features import load_vgg19
 from gencomp.models.lpips import load_lpips
 from gencomp.training.losses import Decoded, LossConfig, Perceptual, discriminator_loss, generator_loss
@@ -93,8 +94,9 @@ class BareLoop:
 def _perceptual(losses: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
     vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
     lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
-    arrange(layout, *(network for network in (vgg, lpips) if network))
-    return Perceptual(vgg, lpips)
+    dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
+    arrange(layout, *(network for network in (vgg, lpips, dists) if network))
+    return Perceptual(vgg, lpips, dists)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from gencomp.data.loader import derived_seed
 from gencomp.models.compressor import ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.entropy import fit_contexts, fit_frequencies
@@ -24,7 +25,9 @@ from gencomp.models.package import PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
+from gencomp.training.growth import grown, is_grown
 from gencomp.training.histogram import draw_usage
+from gencomp.training.memory import keep_freed_memory
 from gencomp.training.tables import count_centers
 from gencomp.training.terminal import progress_line
 from gencomp.training.trainer import DivergedError, Observer, Progress, Trained, TrainingConfig, train
@@ -44,7 +47,7 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dataset: str
     """A name under `datasets`."""
     model: ModelConfig | None = None
-    """The shape of E, q and G; none: that of `init`."""
+    """The shape of E, q and G; none: that of `init`. With `init`, it may have more residual blocks than that."""
     init: str | None = None
     """A trained model to start from: a shipped name, a package folder or an MLflow URI; none: from noise."""
     training: TrainingConfig
@@ -74,9 +77,10 @@ def main(variant: str, rank_folder: str = "") -> None:
     config = params(VariantConfig, "variants", variant)
     seed, threads = params(int, "seed"), params(int, "threads")
     torch.set_num_threads(threads)
+    keep_freed_memory()
     shards = Path("data/shards") / config.dataset
     try:
-        start = _start(variant, config)
+        start = _start(variant, config, seed)
         key = resume_key(config, seed, threads, shards, start.content)
         if rank_folder:
             return _train(variant, config, start, seed, shards, Path(rank_folder), key)
@@ -91,15 +95,22 @@ def main(variant: str, rank_folder: str = "") -> None:
         raise StageError(f"{variant}: {error}") from None
 
 
-def _start(variant: str, config: VariantConfig) -> Start:
+def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     if config.init is None:
         assert config.model is not None
         return Start(config.model, None, "")
     folder = resolve(config.init, cache=Path(".scratch/pulled"))
     package = load_package(folder)
-    if config.model is not None and config.model != package.config:
-        raise StageError(f"{variant}: `model` is not the config of {config.init}; leave it out to take that")
-    return Start(package.config, package.compressor.state_dict(), content_hash(folder))
+    model, content = config.model or package.config, content_hash(folder)
+    if model == package.config:
+        return Start(model, package.compressor.state_dict(), content)
+    if not is_grown(model, package.config):
+        raise StageError(
+            f"{variant}: `model` is not the config of {config.init}, nor that with more residual blocks; "
+            "leave it out to take that"
+        )
+    generator = torch.Generator().manual_seed(derived_seed(seed, "growth"))
+    return Start(model, grown(package.compressor, model, generator), content)
 
 
 def _spread(variant: str, processes: int, folder: Path) -> None:

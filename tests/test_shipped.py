@@ -1,4 +1,4 @@
-"""The shipped model: small enough, on every rate, and true to a stream of its own for ever."""
+"""The shipped models: small enough, on every rate, and each true to a stream of its own for ever."""
 
 import hashlib
 from pathlib import Path
@@ -12,18 +12,26 @@ from gencomp import Codec
 from gencomp.codec.container import describe
 from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.evaluation.metrics import psnr
-from gencomp.references import SHIPPED_MODELS, resolve
+from gencomp.references import SHIPPED_MODELS, resolve, shipped
 
-LIGHT = SHIPPED_MODELS / "light-1"
-GOLDEN = Path(__file__).parent / "codec" / "golden" / "light-1"
-FINGERPRINT = "6fa3d47df4e465d5de5cb7375dd2fb0293bcd8f3459f8ec658ac0e0e49ee00d5"
-SYMBOLS = "d6ec325f2988fb62041b2ef5d4952bcc4a630458f86abbb47eba403128b47058"
-"""SHA-256 of the golden stream's symbols."""
+GOLDEN = Path(__file__).parent / "codec" / "golden"
+SHIPPED = {
+    "light-1": (
+        "6fa3d47df4e465d5de5cb7375dd2fb0293bcd8f3459f8ec658ac0e0e49ee00d5",
+        "d6ec325f2988fb62041b2ef5d4952bcc4a630458f86abbb47eba403128b47058",
+    ),
+}
+"""Fingerprint, and SHA-256 of the golden stream's symbols, of each; the last is the default."""
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    return Codec.from_reference()
+def codec(name: str) -> Codec:
+    return Codec.from_reference(name)
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +40,33 @@ def coffee() -> Image.Image:
     return Image.fromarray(data.coffee())
 
 
-def test_it_is_the_default_and_has_a_card(codec: Codec) -> None:
-    assert resolve("light") == resolve("light-1") == LIGHT
-    assert codec.package.fingerprint.hex() == FINGERPRINT
-    card = (LIGHT / "README.md").read_text()
+def test_the_newest_is_the_default() -> None:
+    newest = SHIPPED_MODELS / list(SHIPPED)[-1]
+    assert resolve("light") == newest
+    assert Codec.from_reference().package.fingerprint.hex() == SHIPPED[newest.name][0]
+    assert [folder.name for folder in shipped()] == list(SHIPPED)
+
+
+def test_it_is_itself_and_has_a_card(name: str, codec: Codec) -> None:
+    assert codec.package.fingerprint.hex() == SHIPPED[name][0]
+    card = (SHIPPED_MODELS / name / "README.md").read_text()
     for word in ("CC BY-SA 4.0", "It invents", "Kodak", "two CPU cores"):
         assert word in card
 
 
-def test_it_is_small(codec: Codec) -> None:
-    assert sum(file.stat().st_size for file in LIGHT.iterdir()) <= 13e6
+def test_it_is_small(name: str, codec: Codec) -> None:
+    assert sum(file.stat().st_size for file in (SHIPPED_MODELS / name).iterdir()) <= 13e6
     assert sum(p.numel() for p in codec.package.compressor.parameters()) <= 6e6
 
 
-def test_its_streams_decode_to_the_same_symbols_everywhere(codec: Codec) -> None:
-    symbols = codec.decode_symbols((GOLDEN / "coffee.gnc").read_bytes())
-    assert hashlib.sha256(symbols.tobytes()).hexdigest() == SYMBOLS
+def test_its_streams_decode_to_the_same_symbols_everywhere(name: str, codec: Codec) -> None:
+    symbols = codec.decode_symbols((GOLDEN / name / "coffee.gnc").read_bytes())
+    assert hashlib.sha256(symbols.tobytes()).hexdigest() == SHIPPED[name][1]
 
 
-def test_its_golden_picture_decodes_as_it_did(codec: Codec) -> None:
-    decoded = np.asarray(codec.decompress((GOLDEN / "coffee.gnc").read_bytes())).astype(int)
-    expected = np.asarray(Image.open(GOLDEN / "coffee.png")).astype(int)
+def test_its_golden_picture_decodes_as_it_did(name: str, codec: Codec) -> None:
+    decoded = np.asarray(codec.decompress((GOLDEN / name / "coffee.gnc").read_bytes())).astype(int)
+    expected = np.asarray(Image.open(GOLDEN / name / "coffee.png")).astype(int)
     assert decoded.shape == expected.shape
     assert np.abs(decoded - expected).max() <= 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import avg_pool2d
 
 from gencomp.models.features import IMAGENET_MEAN, IMAGENET_STD
 from gencomp.models.vgg16 import POOLED_BEFORE, TAPS, WIDTHS
@@ -30,15 +30,12 @@ class DISTS(nn.Module):
 
     mean: Tensor
     std: Tensor
-    window: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(nn.Conv2d(i, k, 3, padding=1) for i, k in pairwise((3, *WIDTHS)))
         self.alpha = nn.Parameter(torch.full((sum(CHANNELS),), 0.1))
         self.beta = nn.Parameter(torch.full((sum(CHANNELS),), 0.1))
-        hann = torch.tensor([0.25, 0.5, 0.25])  # the inner taps of a Hann window of five
-        self.register_buffer("window", hann[:, None] * hann, persistent=False)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
@@ -63,15 +60,19 @@ class DISTS(nn.Module):
                 features.append(x)
         return features
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        """sqrt(window * x^2), (N, C, H, W) -> (N, C, ceil(H/2), ceil(W/2))."""
-        channels = x.shape[1]
-        kernel = self.window.expand(channels, 1, 3, 3)
-        return (conv2d(x.square(), kernel, stride=2, padding=1, groups=channels) + 1e-12).sqrt()
+    @staticmethod
+    def _pooled(x: Tensor) -> Tensor:
+        """sqrt(window * x^2), (N, C, H, W) -> (N, C, ceil(H/2), ceil(W/2)).
+
+        The window is the inner Hann window of five, (1, 2, 1) x (1, 2, 1) / 16, which is to average 2 x 2 twice.
+        """
+        blurred = avg_pool2d(x.square(), 2, stride=1, padding=1)
+        return (avg_pool2d(blurred, 2, stride=2) + 1e-12).sqrt()
 
 
 def _similarity(alpha: Tensor, beta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """sum over channels of alpha l + beta s for feature maps (N, C, H, W) -> (N,)."""
+    x, y = x.float(), y.float()
     mean_x, mean_y = x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)
     dx, dy = x - mean_x, y - mean_y
     covariance, variances = (dx * dy).mean((2, 3)), dx.square().mean((2, 3)) + dy.square().mean((2, 3))

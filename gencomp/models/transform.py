@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d
 
 BLOCK = 16
 """Side of a block, pixels, unless another one is asked for: the stride of the light networks."""
@@ -57,7 +57,8 @@ class Synthesis(nn.Module):
         self.block = block
 
     def forward(self, w_hat: Tensor) -> Tensor:
-        beyond = pad(w_hat, (1, 1, 1, 1), mode="replicate")
+        tall = torch.cat([w_hat[:, :, :1], w_hat, w_hat[:, :, -1:]], 2)
+        beyond = torch.cat([tall[..., :1], tall, tall[..., -1:]], 3)  # as pad does, whose gradient cannot be compiled
         return conv_transpose2d(beyond, self.weight, stride=self.block, padding=self.block + self.block // 2)
 
     def initialise(self) -> None:

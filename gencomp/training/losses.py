@@ -1,4 +1,4 @@
-"""The training objective: eq. 6 of the paper with its feature-matching and VGG terms, and LPIPS.
+"""The training objective: eq. 6 of the paper with its feature-matching and VGG terms, LPIPS and DISTS.
 
     min over E, G, max over D of  E[f(D(x))] + E[g(D(x_hat))] + lambda E[d(x, x_hat)] + beta H(w_hat)
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss, softplus
 
 from gencomp.models.discriminator import Judgement
+from gencomp.models.dists import DISTS
 from gencomp.models.features import VGG19
 from gencomp.models.lpips import LPIPS
 from gencomp.models.quantizer import Quantizer
@@ -42,6 +43,10 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Weight of the entropy of w_hat, bits per symbol; 0 leaves the rate to its bound, as the paper does."""
     lpips: Weight = 0.0
     """Weight of LPIPS (AlexNet); needs `gencomp weights fetch`, unless 0."""
+    dists: Weight = 0.0
+    """Weight of DISTS; needs `gencomp weights fetch`, unless 0."""
+    dists_images: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """DISTS looks at so many images of a batch, the first, since it costs more than everything else; none: at all."""
 
     def __post_init__(self) -> None:
         if self.feature_matching and not self.adversarial:
@@ -57,6 +62,7 @@ class GeneratorLoss(NamedTuple):
     feature_matching: Tensor
     vgg: Tensor
     lpips: Tensor
+    dists: Tensor
     spread: Tensor
     entropy: Tensor
 
@@ -127,6 +133,12 @@ def lpips_loss(x: Tensor, x_hat: Tensor, network: LPIPS, origin: tuple[int, int]
     return distances.mean()
 
 
+def dists_loss(x: Tensor, x_hat: Tensor, network: DISTS, images: int | None) -> Tensor:
+    """Mean DISTS of images (N, 3, H, W) in [-1, 1], or of the first so many of them."""
+    distances: Tensor = network(x[:images], x_hat[:images])
+    return distances.mean()
+
+
 def spread_loss(w: Tensor) -> Tensor:
     """How far the channels of w (N, C, h, w) are from mean 0 and standard deviation LATENT_STD, mean over channels.
 
@@ -152,6 +164,7 @@ class Perceptual(NamedTuple):
 
     vgg: VGG19 | None = None
     lpips: LPIPS | None = None
+    dists: DISTS | None = None
 
 
 class Decoded(NamedTuple):
@@ -176,7 +189,7 @@ def generator_loss(
     quantizer: Quantizer,
     origin: tuple[int, int] = (0, 0),
 ) -> GeneratorLoss:
-    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS + beta H(w_hat), each with its weight.
+    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS + DISTS + beta H(w_hat), each with its weight.
 
     Without judgements, no D terms. `origin`: where LPIPS starts to look.
     """
@@ -189,6 +202,7 @@ def generator_loss(
         feature_matching=config.feature_matching * feature_matching_loss(real, fake) if fake else zero,
         vgg=config.vgg * vgg_loss(x, x_hat, perceptual.vgg) if perceptual.vgg else zero,
         lpips=config.lpips * lpips_loss(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero,
+        dists=config.dists * dists_loss(x, x_hat, perceptual.dists, config.dists_images) if perceptual.dists else zero,
         spread=config.spread * spread_loss(w) if config.spread else zero,
         entropy=config.beta * entropy_estimate(quantizer.assign(w)) if config.beta else zero,
     )

@@ -13,12 +13,14 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes, scaled
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.discriminator import Discriminator, Judgement
+from gencomp.models.dists import load_dists
 from gencomp.models.features import load_vgg19
 from gencomp.models.latent import draw_noise
 from gencomp.models.lpips import load_lpips
@@ -32,6 +34,7 @@ from gencomp.training.losses import (
     LossConfig,
     Perceptual,
     discriminator_loss,
+    dists_loss,
     generator_loss,
 )
 from gencomp.training.masks import draw_masks
@@ -40,6 +43,8 @@ from gencomp.training.resume import load_state, save_state
 from gencomp.weights.cache import weights_path
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+COMPILED_TOLERANCE = 0.5
+"""Largest error of a compiled network's gradients, relative to their norm; rounding in bf16 alone is a tenth."""
 
 
 class DiscriminatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,7 +88,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     betas: tuple[float, float] = (0.5, 0.999)
     """Of Adam."""
     perceptual_from: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """First step with VGG and LPIPS, whose gradients drown the distortion's while the picture is still a blur."""
+    """First step with VGG, LPIPS and DISTS, whose gradients drown the distortion's as long as the picture is a blur."""
     adversarial_from: Annotated[int, msgspec.Meta(ge=0)] = 0
     """First step with D; the steps before it train on distortion and the perceptual terms alone."""
     adversarial_batch: Positive | None = None
@@ -100,7 +105,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     channels_last: bool = False
     """Keep images and weights with their channels innermost."""
     compile: bool = False
-    """Compile E, G and D with torch.compile; where that fails they run as they are, and a warning says so."""
+    """Compile E, G, D and DISTS with torch.compile; where that fails they run as they are, and a warning says so."""
     recompute: bool = False
     """Compute E's and G's activations again on the way back instead of keeping them: less memory, a third more time."""
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -196,7 +201,7 @@ class Run:
         # Without being told so, Accelerate takes processes on a CPU for one each.
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.perceptual = _perceptual(config.losses, self.accelerator.device, self.layout)
+        self.perceptual = _perceptual(config, self.accelerator.device, self.layout)
         self.networks = self._networks(initial)
         self.start, self.history = self.networks.restore(load_state(scratch))
         self._prepare()
@@ -264,8 +269,8 @@ class Run:
             compressor,
             discriminator,
             AveragedModel(compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(device),
-            Adam(compressor.parameters(), config.learning_rate, config.betas),
-            Adam(discriminator.parameters(), config.learning_rate, shape.betas or config.betas),
+            Adam(compressor.parameters(), config.learning_rate, config.betas, fused=True),
+            Adam(discriminator.parameters(), config.learning_rate, shape.betas or config.betas, fused=True),
         )
 
     def _prepare(self) -> None:
@@ -281,23 +286,48 @@ class Run:
             self._compile()
 
     def _compile(self) -> None:
-        """Compile the networks in place, once they have been seen to work so on noise; else leave them as they are."""
-        networks = (self.networks.compressor.E, self.networks.compressor.G, self.networks.discriminator)
-        for network in networks:
-            network.compile()
-        try:
-            side = max(self.config.crop, self.model.smallest_side)
-            x = torch.zeros(1, 3, side, side, device=self.accelerator.device)
-            s = torch.zeros(1, self.classes + 1, side, side, device=x.device) if self.classes else None
-            m = torch.ones_like(x[:, :1]) if self.model.mode == "sc" else None
-            with self.accelerator.autocast(), torch.no_grad():
-                draw = draw_step(self.seed, 0, 1, self.model.channels)
-                x_hat = self._compress(x, s, m, draw.coded, draw, self.networks.compressor)[0]
-                self._judge(self.networks.discriminator, x_hat, s)
-        except Exception as error:  # whatever the compiler or its compiler says
-            for network in networks:
+        """Compile the networks in place, each if it then computes the gradients that it computed before; compilers fail
+        in silence too."""
+        nets = self.networks
+        networks: dict[str, nn.Module | None] = {
+            **{"E": nets.compressor.E, "G": nets.compressor.G},
+            **{"D": nets.discriminator, "DISTS": self.perceptual.dists},
+        }
+        expected = self._rehearse()
+        for name, network in networks.items():
+            if network is None:
+                continue
+            network.compile(dynamic=False)  # shapes are the same in every step, and general ones take minutes
+            try:
+                problem = _difference(self._rehearse(), expected)
+            except Exception as failure:  # whatever the compiler or its compiler says
+                problem = _first_line(failure)
+            if problem:
                 network._compiled_call_impl = None
-            self.observer.warn(self.start, f"torch.compile fails here, so nothing is compiled: {_first_line(error)}")
+                self.observer.warn(self.start, f"torch.compile fails here on {name}, which runs as it is: {problem}")
+
+    def _rehearse(self) -> list[Tensor]:
+        """The gradients of one pass through the networks and back, on noise as large as the first stage's batches."""
+        config, nets, device = self.config, self.networks, self.accelerator.device
+        side = max(config.crop, self.model.smallest_side)
+        images = config.batch // self.accelerator.num_processes
+        noise = torch.rand(images, 3, side, side, generator=torch.Generator().manual_seed(self.seed))
+        x = (2 * noise - 1).to(device).contiguous(memory_format=self.layout)
+        s = torch.zeros(images, self.classes + 1, side, side, device=device) if self.classes else None
+        m = torch.ones_like(x[:, :1]) if self.model.mode == "sc" else None
+        draw = draw_step(self.seed, 0, images, self.model.channels)
+        with self.accelerator.autocast():
+            x_hat = self._compress(x, s, m, draw.coded, draw, nets.compressor).x_hat
+            scores = [judgement.scores for judgement in self._judge(nets.discriminator, x_hat, s)]
+            terms = [mse_loss(x_hat.float(), x), *(score.float().square().mean() for score in scores)]
+            if self.perceptual.dists:
+                terms.append(dists_loss(x, x_hat, self.perceptual.dists, config.losses.dists_images))
+        torch.stack(terms).sum().backward()
+        parameters = [*nets.compressor.parameters(), *nets.discriminator.parameters()]
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad.clone() for one in parameters]
+        for one in parameters:
+            one.grad = None
+        return gradients
 
     def _stages(self) -> Iterator[Batch]:
         """The batches from the first step of this run on; those with D may have another size."""
@@ -428,11 +458,18 @@ def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
             raise ValueError(f"crop {crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
 
 
-def _perceptual(config: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
-    vgg = load_vgg19(weights_path(config.vgg_network)).to(device) if config.vgg else None
-    lpips = load_lpips(weights_path("lpips-alex")).to(device) if config.lpips else None
-    arrange(layout, *(network for network in (vgg, lpips) if network))
-    return Perceptual(vgg, lpips)
+def _perceptual(config: TrainingConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
+    """The networks of the perceptual terms; under bf16 their filters, which never change, are rounded once."""
+    losses = config.losses
+    vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
+    lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
+    dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
+    for network in (vgg, lpips, dists):
+        if network:
+            arrange(layout, network)
+            if config.precision == "bf16":
+                network.convolutions.to(torch.bfloat16)
+    return Perceptual(vgg, lpips, dists)
 
 
 @contextlib.contextmanager
@@ -450,6 +487,16 @@ def _picture(x: Tensor, x_hat: Tensor) -> NDArray[np.uint8]:
     rows = [torch.cat(list(images[:4]), dim=2) for images in (x, x_hat.detach().float())]
     picture = (torch.cat(rows, dim=1).clamp(-1, 1) + 1) * 127.5
     return picture.round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _difference(found: list[Tensor], expected: list[Tensor]) -> str | None:
+    """What is wrong with gradients beside those that were expected; None where they are the same but for rounding."""
+    pairs = list(zip(found, expected, strict=True))
+    difference = torch.stack([(a - b).float().square().sum() for a, b in pairs]).sum()
+    error = float((difference / torch.stack([b.float().square().sum() for _, b in pairs]).sum()).sqrt())
+    if not math.isfinite(error):
+        return "its gradients are not finite"
+    return f"its gradients are off by {error:.0%}" if error > COMPILED_TOLERANCE else None
 
 
 def _first_line(error: Exception) -> str:

