@@ -46,6 +46,22 @@ class ListFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """URL of the class list: LabelName and DisplayName per line; none: `classes` holds LabelNames."""
 
 
+class PackedSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where Open Images' packed archives are, `.tar` or `.tar.gz`: URLs or local paths by split. `{digit}` stands for
+    the first digit of the wanted ids in turn, so that archives without any of them are left alone."""
+
+    train: tuple[str, ...] = ()
+    """Archives of the split train, such as `.../tar/train_{digit}.tar.gz`."""
+    val: tuple[str, ...] = ()
+    """Archives of the split validation, such as `.../tar/validation.tar.gz`."""
+    test: tuple[str, ...] = ()
+    """Archives of the split test."""
+
+    def of(self, split: Split) -> tuple[str, ...]:
+        """The archives of a split."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+
 class OpenImagesSource(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
 ):
@@ -53,14 +69,20 @@ class OpenImagesSource(
 
     image_lists: tuple[str, ...]
     """URLs of the image lists (CSV): ImageID and Subset, and where known Author, License, Title, Rotation."""
-    images: str
-    """URL of an image, with `{split}` (train, validation, test) and `{id}`."""
+    images: str | None = None
+    """URL of an image, with `{split}` (train, validation, test) and `{id}`; none: they come out of `archives`."""
+    archives: PackedSource | None = None
+    """The packed archives, each of which is read once from end to end; none: images are fetched one by one."""
     checksums: bool
     """Whether OriginalSize and OriginalMD5 describe the fetched file; the public bucket holds reduced copies: false."""
     filter: ListFilter = ListFilter()
     """Which images of the lists are wanted."""
     masks: MaskSource | None = None
     """The object masks; none: no label maps."""
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.archives is None):
+            raise ValueError("either images or archives has to be given, and not both")
 
 
 class CityscapesSource(

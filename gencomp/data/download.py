@@ -36,10 +36,10 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     Raises DataError when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
     """
     requests = chosen(source.requests(), config.subset)
-    partitions = partitioned(requests, config.shard_samples)
     run = scratch / "runs" / _inputs_key(requests, source)
     _clear_others(run)
     _forget_transient(run / "parts")
+    partitions = partitioned(source.located(requests), config.shard_samples)
 
     reader = source.reader()
     makers = {name: functools.partial(fetch_partition, members, reader, config) for name, members in partitions.items()}

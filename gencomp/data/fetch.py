@@ -53,6 +53,14 @@ def local_path(url: str) -> Path | None:
     return Path(url)
 
 
+def check_known(data: bytes, length: int | None, md5: str | None) -> None:
+    """Compare an image with its bytes and its MD5 (base64), where they are known. Raises Rejected."""
+    if length is not None and len(data) != length:
+        raise _Transient("wrong-length", f"{len(data)} bytes, {length} expected")
+    if md5 is not None and base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() != md5:
+        raise Rejected("checksum")
+
+
 class Fetcher:
     """Fetches over connections that it keeps, from any number of threads; `attempts` per URL, `wait` seconds after the
     first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
@@ -90,20 +98,16 @@ class Fetcher:
     def read(self, url: str, limit: int, *, length: int | None = None, md5: str | None = None) -> bytes:
         """The content of a URL; `length` in bytes and `md5` in base64 are compared where they are known."""
 
-        def check(data: io.BytesIO) -> None:
-            found = data.getvalue()
-            if length is not None and len(found) != length:
-                raise _Transient("wrong-length", f"{len(found)} bytes, {length} expected")
-            if md5 is not None and base64.b64encode(hashlib.md5(found, usedforsecurity=False).digest()).decode() != md5:
-                raise Rejected("checksum")
+        def check() -> None:
+            check_known(buffer.getvalue(), length, md5)
 
         buffer = io.BytesIO()
         path = local_path(url)
         if path is not None:
             _copy_local(path, limit, buffer)
-            check(buffer)
+            check()
         else:
-            self._copy(url, limit, _Arriving(buffer), lambda: check(buffer))
+            self._copy(url, limit, _Arriving(buffer), check)
         return buffer.getvalue()
 
     def file(self, url: str, target: Path, limit: int = ARCHIVE_LIMIT) -> None:

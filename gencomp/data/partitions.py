@@ -84,13 +84,14 @@ def finish(
     task: str,
     images: int,
     each: Callable[[R], None] = lambda _: None,
+    here: bool = False,
 ) -> list[R]:
     """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
     A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
     pickled, and equal ones write equal bytes. `images`: how many there are in all; few are worth no workers. `each` is
-    called with every record, as they come. Whatever else lies in the folder is removed. Raises what a partition or
-    `each` raises, and DataError.
+    called with every record, as they come. `here`: in this process, one after the other. Whatever else lies in the
+    folder is removed. Raises what a partition or `each` raises, and DataError.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def finish(
     for record in records.values():
         each(record)
     with meter(task, len(partitions), len(records)) as tell:
-        for name, record in results(work, folder.parent, tell.say, here=images <= FEW):
+        for name, record in results(work, folder.parent, tell.say, here=here or images <= FEW):
             records[name] = record
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)
