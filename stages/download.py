@@ -11,6 +11,7 @@ from gencomp.data.dataset import (
     CityscapesSource,
     DatasetConfig,
     FolderSource,
+    ListSource,
     OpenImagesSource,
     SampleSource,
     TarSource,
@@ -20,6 +21,7 @@ from gencomp.data.download import download
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
+from gencomp.data.listed import Listed
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.partitions import fresh, publish, resume_key
 from gencomp.data.remotes import public_remotes
@@ -75,6 +77,8 @@ def open_source(config: SourceConfig, fetcher: Fetcher, folder: Path) -> Source:
             return Folder(config, fetcher)
         case TarSource():
             return Tars(config)
+        case ListSource():
+            return Listed(config, fetcher, folder)
 
 
 def sample_root(config: SampleSource, folder: Path) -> str:

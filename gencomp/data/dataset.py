@@ -124,7 +124,28 @@ class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
 
 
-Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource
+class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
+    """A list of images, such as standard sets come with. A URL may also be a local path."""
+
+    list: str
+    """URL of the list: a CSV, or plain text with one file name or URL per line."""
+    validation_share: Share
+    """Share of the images held out as split `val`, chosen by name; unused with `split_column`."""
+    images: str = ""
+    """URL of the folder that the list's file names lie in, or a URL with `{name}`; URLs in the list need none."""
+    column: str = ""
+    """Column of the CSV that holds file names or URLs; empty: the list is plain text."""
+    split_column: str = ""
+    """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
+    license: str | None = None
+    """Terms of the whole set, which travel with each of its images."""
+
+    def __post_init__(self) -> None:
+        if self.split_column and not self.column:
+            raise ValueError("split_column needs column, since plain text has no columns")
+
+
+Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource | ListSource
 
 
 class PaperSelection(
