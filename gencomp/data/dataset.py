@@ -91,7 +91,8 @@ class CityscapesSource(
     """The Cityscapes archives, or the folders that they unpack to."""
 
     root: str
-    """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked."""
+    """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked.
+    An archive that a local folder lacks is fetched into it where the environment names an account."""
     remotes_are_private: bool = False
     """Owns up to DVC remotes that look public being private. Without it they keep this dataset, which may not be passed
     on, from being fetched."""

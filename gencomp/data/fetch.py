@@ -66,13 +66,21 @@ class Fetcher:
     first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
 
     `timeout`: seconds for a connection and for each silence of a server; in each span of so many seconds, a body has to
-    arrive at `slowest` bytes per second or more.
+    arrive at `slowest` bytes per second or more. `cookies`: those of a session; they stay in this process.
 
     Raises Rejected: `missing`, `refused`, `too-large`, `checksum`, and `unreachable`, `wrong-length` or `too-slow`
     after the last attempt.
     """
 
-    def __init__(self, *, attempts: int = 5, wait: float = 1.0, timeout: float = 60.0, slowest: float = 1000.0) -> None:
+    def __init__(
+        self,
+        *,
+        attempts: int = 5,
+        wait: float = 1.0,
+        timeout: float = 60.0,
+        slowest: float = 1000.0,
+        cookies: httpx.Cookies | None = None,
+    ) -> None:
         self._attempts = attempts
         self._wait = wait
         self._timeout = timeout
@@ -81,6 +89,7 @@ class Fetcher:
             timeout=timeout,
             limits=httpx.Limits(max_connections=None),
             headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"},
+            cookies=cookies,
         )
         self._not_before: dict[bytes, float] = {}
         """By host, the time of the monotonic clock at which it wants to be asked again."""

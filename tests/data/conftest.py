@@ -168,6 +168,8 @@ class Server:
                 status, body, length = answer
                 outer.send(self, status, body, length)
 
+            do_POST = do_GET
+
             def log_message(self, *_: object) -> None:
                 pass
 
