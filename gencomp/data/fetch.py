@@ -144,6 +144,18 @@ class Fetcher:
             raise
         note.unlink(missing_ok=True)
 
+    def size(self, url: str) -> int | None:
+        """Bytes of a file, as the disk or its server states them when asked once; None where it does not."""
+        path = local_path(url)
+        if path is not None:
+            return path.stat().st_size if path.is_file() else None
+        try:
+            with self._answer(url, {}, "HEAD") as response:
+                stated = response.headers.get("Content-Length", "") if response.status_code == 200 else ""
+        except (Rejected, httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+        return int(stated) if stated.isdecimal() else None
+
     def required(self, url: str, target: Path) -> None:
         """A file without which a source cannot be used. Raises DataError."""
         try:
@@ -186,9 +198,9 @@ class Fetcher:
             raise _Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
 
     @contextmanager
-    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def _answer(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[httpx.Response]:
         """The answer at the end of the redirects, none of whose bodies is read. Raises Rejected: `refused`."""
-        request = self._client.build_request("GET", url, headers=headers)
+        request = self._client.build_request(method, url, headers=headers)
         for _ in range(REDIRECTS):
             self._await_turn(request.url.netloc)
             response = self._client.send(request, stream=True)

@@ -8,9 +8,10 @@ import functools
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -30,6 +31,7 @@ from gencomp.data.archive import (
 )
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import CHUNK, Fetcher, local_path
+from gencomp.data.forecast import amount
 from gencomp.data.manifest import Part
 from gencomp.data.partitions import described, finish
 from gencomp.data.photograph import EXTENSIONS
@@ -66,7 +68,11 @@ def spooled(wanted: Mapping[str, Collection[str]], fetcher: Fetcher, scratch: Pa
     def forget(record: SpoolRecord) -> None:
         (copies / record.copy).unlink(missing_ok=True)
 
-    records = finish(scratch / "spool", makers, SpoolRecord, "packed images", len(makers), forget, here=True)
+    def foresee(names: Sequence[str]) -> str:
+        return _foreseen([named[name][0] for name in names], fetcher, scratch) if names else ""
+
+    task = "packed images"
+    records = finish(scratch / "spool", makers, SpoolRecord, task, len(makers), forget, here=True, before=foresee)
     found: dict[str, Member] = {}
     for record in records:
         if record.part is not None:
@@ -88,6 +94,20 @@ def spool(url: str, wanted: Collection[str], fetcher: Fetcher, copy: Path, tar: 
     if not count:
         tar.unlink()
     return SpoolRecord(part=described(tar, count) if count else None, images=count, copy=copy.name)
+
+
+def _foreseen(urls: Sequence[str], fetcher: Fetcher, folder: Path) -> str:
+    """What archives to read will take, in a line. Raises DataError when the disk cannot hold the largest to fetch."""
+    sizes = {url: fetcher.size(url) or 0 for url in urls}
+    unknown = sum(not size for size in sizes.values())
+    total = sum(sizes.values())
+    largest = max(0 if local_path(url) else size for url, size in sizes.items())
+    free = shutil.disk_usage(folder).free
+    if largest > free:
+        problem = f"an archive of {amount(largest)} is to be fetched, and the disk of {folder} has {amount(free)} free"
+        raise DataError(f"{problem}; make room")
+    told = f"{amount(total)}{f' and {unknown} of unknown size' if unknown else ''}"
+    return f"{len(urls)} archives to read, {told}; up to {amount(largest + 2 * total)} on disk, {amount(free)} free"
 
 
 def packed_images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:

@@ -151,6 +151,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: dict[str, list[tuple[int, bytes, int] | Callable[[BaseHTTPRequestHandler], None]]] = {}
+        self.sizes: dict[str, int] = {}
+        """What HEAD answers by path; 404 for others."""
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
         outer = self
@@ -169,6 +171,10 @@ class Server:
                 outer.send(self, status, body, length)
 
             do_POST = do_GET
+
+            def do_HEAD(self) -> None:
+                size = outer.sizes.get(self.path)
+                outer.send(self, 404 if size is None else 200, b"", size or 0)
 
             def log_message(self, *_: object) -> None:
                 pass

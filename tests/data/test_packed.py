@@ -320,6 +320,26 @@ def test_a_local_archive_that_was_replaced_is_read_again_and_a_missing_one_is_na
     assert raw.counts["ok"] == 8
 
 
+def test_what_archives_take_is_told_once_and_one_that_the_disk_cannot_hold_is_not_fetched(
+    stocked: Any, tmp_path: Path, server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(stocked)
+    for name, data in contents(stocked.root).items():
+        server.answers[f"/{name}"] = [(200, data, len(data))]
+    path = "/tar/train_1.tar.gz"
+    server.sizes = {"/tar/train_0.tar.gz": 40_000, path: 10**15}
+    with pytest.raises(DataError, match=r"an archive of 1,000 TB is to be fetched, and the disk of .* free; make room"):
+        run(archives(server.url), tmp_path / "scratch")
+    assert not [name for name in server.asked if name.startswith("/tar")]
+    server.sizes[path] = 30_000
+    run(archives(server.url), tmp_path / "scratch")
+    run(archives(server.url), tmp_path / "scratch")
+    told = [line for line in capsys.readouterr().err.splitlines() if "to read" in line]
+    assert len(told) == 1 and told[0].startswith(
+        "packed images: 3 archives to read, 70 kB and 1 of unknown size; up to 180 kB on disk, "
+    )
+
+
 def test_images_come_one_by_one_or_out_of_archives_and_not_both() -> None:
     base = {"image_lists": ["a.csv"], "checksums": False}
     for fields in ({}, {"images": "{id}", "archives": {"val": ["v.tar"]}}):
