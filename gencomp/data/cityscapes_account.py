@@ -61,7 +61,7 @@ def _logged_in(account: Account) -> Iterator[httpx.Client]:
     form = {"username": account.username, "password": account.password, "submit": "Login"}
     with httpx.Client(timeout=60.0, headers={"User-Agent": "gencomp"}) as client:
         url = f"{account.site}/login"
-        _page(client, url)
+        _answer(client, "GET", url)  # sets the cookie of the session
         if _answer(client, "POST", url, form).status_code != 302:  # a page again: the form, with what was wrong in it
             raise DataError(f"Cityscapes does not know the account; check {VARIABLES}")
         yield client

@@ -59,7 +59,7 @@ class Listed:
 
     def stamp(self, request: Request) -> str:
         """Size and time of a local file."""
-        path = local_path(request.place) if request.key else None
+        path = local_path(request.place) if request.key and request.place else None
         return file_stamp(path) if path else ""
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:

@@ -66,7 +66,8 @@ class OpenImages:
 
     def stamp(self, request: Request) -> str:
         """Size and time where the bucket is a local folder, or an archive a local file."""
-        paths = [local_path(url) for url in (self._archives_of(request) or [request.place])]
+        places = [request.place] if request.place else self._archives_of(request)
+        paths = (local_path(place) for place in places)
         return "".join(file_stamp(path) for path in paths if path)
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:

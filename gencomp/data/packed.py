@@ -171,7 +171,9 @@ class _Forward(io.BufferedIOBase):
         return data
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
-        assert whence == io.SEEK_SET and position >= self._end - len(self._block)
+        assert whence == io.SEEK_SET
+        if position < self._end - len(self._block):
+            raise ArchiveError(f"{self._path}: a header that points backwards")
         while position > self._position and self.read(min(CHUNK, position - self._position)):
             pass
         self._position = min(position, self._end)

@@ -340,6 +340,17 @@ def test_what_archives_take_is_told_once_and_one_that_the_disk_cannot_hold_is_no
     )
 
 
+def test_inputs_without_a_place_do_not_depend_on_the_working_folder(tmp_path: Path) -> None:
+    """A stamp that changed with it would forget what an interrupted run had fetched."""
+    (tmp_path / "list.csv").write_text("ImageID,Subset\n../9,train\n0a,test\n")
+    source = OpenImagesSource(
+        image_lists=(str(tmp_path / "list.csv"),), checksums=False, archives=PackedSource(train=("a.tar",))
+    )
+    with Fetcher() as fetcher:
+        images = OpenImages(source, fetcher, tmp_path)
+        assert [(request.place, images.stamp(request)) for request in images.requests()] == [("", ""), ("", "")]
+
+
 def test_images_come_one_by_one_or_out_of_archives_and_not_both() -> None:
     base = {"image_lists": ["a.csv"], "checksums": False}
     for fields in ({}, {"images": "{id}", "archives": {"val": ["v.tar"]}}):
