@@ -67,11 +67,9 @@ def in_tar(size: int) -> int:
 
 def amount(size: float) -> str:
     """A number of bytes for people, such as `1.3 GB`."""
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-    return f"{size / 1000:,.3g} TB"
+    power = next((power for power in (1, 2, 3) if size < 1000 ** (power + 1)), 4)
+    unit = ("kB", "MB", "GB", "TB")[power - 1]
+    return f"{float(f'{size / 1000**power:.3g}'):,g} {unit}"
 
 
 def span(seconds: float) -> str:

@@ -97,7 +97,7 @@ def test_bytes_in_a_tar_are_those_of_a_tar(tmp_path: Path) -> None:
 
 
 def test_amounts_and_times_are_for_people() -> None:
-    assert [amount(size) for size in (0, 999_000, 1_250_000, 46e9, 1.2e12)] == [
-        *("0 kB", "999 kB", "1.25 MB", "46 GB", "1.2 TB")
+    assert [amount(size) for size in (0, 999_000, 999_900, 1_250_000, 46e9, 1.2e12, 1e15)] == [
+        *("0 kB", "999 kB", "1,000 kB", "1.25 MB", "46 GB", "1.2 TB", "1,000 TB")
     ]
     assert [span(seconds) for seconds in (1, 600, 4 * 3600, 10 * 86400)] == ["1 min", "10 min", "4 h", "10 days"]
