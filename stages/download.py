@@ -1,5 +1,6 @@
 """Fetch a dataset: `python -m stages.download <dataset>`."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import msgspec
 
 from gencomp.data import sample
 from gencomp.data.cityscapes import Cityscapes
+from gencomp.data.cityscapes_account import Account
 from gencomp.data.dataset import (
     CityscapesSource,
     DatasetConfig,
     FolderSource,
+    ListSource,
     OpenImagesSource,
     SampleSource,
     TarSource,
@@ -20,6 +23,7 @@ from gencomp.data.download import download
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
+from gencomp.data.listed import Listed
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.partitions import fresh, publish, resume_key
 from gencomp.data.remotes import public_remotes
@@ -70,11 +74,19 @@ def open_source(config: SourceConfig, fetcher: Fetcher, folder: Path) -> Source:
         case OpenImagesSource():
             return OpenImages(config, fetcher, folder)
         case CityscapesSource():
-            return Cityscapes(config, fetcher, folder, CITYSCAPES_TERMS)
+            return Cityscapes(config, fetcher, folder, CITYSCAPES_TERMS, account())
         case FolderSource():
             return Folder(config, fetcher)
         case TarSource():
             return Tars(config)
+        case ListSource():
+            return Listed(config, fetcher, folder)
+
+
+def account() -> Account | None:
+    """The Cityscapes account that the environment names, None where it names none."""
+    username, password = (os.environ.get(f"CITYSCAPES_{part}") for part in ("USERNAME", "PASSWORD"))
+    return Account(username, password) if username and password else None
 
 
 def sample_root(config: SampleSource, folder: Path) -> str:

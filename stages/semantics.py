@@ -11,6 +11,7 @@ from gencomp.data.dataset import (
     CityscapesSource,
     DatasetConfig,
     FolderSource,
+    ListSource,
     OpenImagesSource,
     SampleSource,
     TarSource,
@@ -45,7 +46,7 @@ def main(dataset: str) -> None:
 def open_annotations(config: SourceConfig, annotations: Path, source: RawManifest) -> Annotations | None:
     """The annotations of a dataset, None where it has none."""
     match config:
-        case OpenImagesSource(masks=None) | FolderSource(classes=()) | TarSource(classes=()):
+        case OpenImagesSource(masks=None) | FolderSource(classes=()) | TarSource(classes=()) | ListSource():
             return None
         case OpenImagesSource() | SampleSource(layout="openimages"):
             return OpenImagesLabels(annotations, source.items)

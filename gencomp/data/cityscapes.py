@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gencomp.data.archive import ZipReader, write_zip
+from gencomp.data.cityscapes_account import VARIABLES, Account, fetch_package
 from gencomp.data.dataset import CityscapesSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
@@ -30,13 +31,17 @@ class View(NamedTuple):
 
 
 class Cityscapes:
-    """The archives, or the folders that they unpack to, as a source."""
+    """The archives, or the folders that they unpack to, as a source; with an `account`, an archive that is not there is
+    fetched from the set's site."""
 
-    def __init__(self, source: CityscapesSource, fetcher: Fetcher, scratch: Path, license: str) -> None:
+    def __init__(
+        self, source: CityscapesSource, fetcher: Fetcher, scratch: Path, license: str, account: Account | None = None
+    ) -> None:
         self._root = source.root.rstrip("/")
         self._fetcher = fetcher
         self._scratch = scratch
         self._license = license
+        self._account = account
         path = local_path(source.root)
         self._tree = path.absolute() if path and (path / "leftImg8bit").is_dir() else None
 
@@ -51,6 +56,10 @@ class Cityscapes:
             Request(id=key, key=key, split=split, place=self._place(name), license=self._license)
             for (split, key), name in places.items()
         ]
+
+    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """The requests as they are."""
+        return requests
 
     def reader(self) -> Reader:
         """Reads PNGs, from the folders or out of the archive."""
@@ -83,10 +92,15 @@ class Cityscapes:
             return dict(views(reader.names))
 
     def _archive(self, name: str) -> Path:
-        """An archive as a local file; a remote one is fetched once per scratch folder."""
+        """An archive as a local file; a remote one is fetched once per scratch folder, one from the set's site once."""
         path = self._fetcher.local(f"{self._root}/{name}", self._scratch / name)
         if not path.exists():
-            raise DataError(f"{self._root}: neither {name} nor an unpacked leftImg8bit/ folder is there")
+            if self._account is None:
+                raise DataError(
+                    f"{self._root}: neither {name} nor an unpacked leftImg8bit/ folder is there; put one there, or set "
+                    f"{VARIABLES} to have it fetched"
+                )
+            fetch_package(self._account, name, path)
         return path
 
 

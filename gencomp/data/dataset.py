@@ -46,6 +46,22 @@ class ListFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """URL of the class list: LabelName and DisplayName per line; none: `classes` holds LabelNames."""
 
 
+class PackedSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where Open Images' packed archives are, `.tar` or `.tar.gz`: URLs or local paths by split. `{digit}` stands for
+    the first digit of the wanted ids in turn, so that archives without any of them are left alone."""
+
+    train: tuple[str, ...] = ()
+    """Archives of the split train, such as `.../tar/train_{digit}.tar.gz`."""
+    val: tuple[str, ...] = ()
+    """Archives of the split validation, such as `.../tar/validation.tar.gz`."""
+    test: tuple[str, ...] = ()
+    """Archives of the split test."""
+
+    def of(self, split: Split) -> tuple[str, ...]:
+        """The archives of a split."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+
 class OpenImagesSource(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
 ):
@@ -53,14 +69,20 @@ class OpenImagesSource(
 
     image_lists: tuple[str, ...]
     """URLs of the image lists (CSV): ImageID and Subset, and where known Author, License, Title, Rotation."""
-    images: str
-    """URL of an image, with `{split}` (train, validation, test) and `{id}`."""
+    images: str | None = None
+    """URL of an image, with `{split}` (train, validation, test) and `{id}`; none: they come out of `archives`."""
+    archives: PackedSource | None = None
+    """The packed archives, each of which is read once from end to end; none: images are fetched one by one."""
     checksums: bool
     """Whether OriginalSize and OriginalMD5 describe the fetched file; the public bucket holds reduced copies: false."""
     filter: ListFilter = ListFilter()
     """Which images of the lists are wanted."""
     masks: MaskSource | None = None
     """The object masks; none: no label maps."""
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.archives is None):
+            raise ValueError("either images or archives has to be given, and not both")
 
 
 class CityscapesSource(
@@ -69,7 +91,8 @@ class CityscapesSource(
     """The Cityscapes archives, or the folders that they unpack to."""
 
     root: str
-    """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked."""
+    """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked.
+    An archive that a local folder lacks is fetched into it where the environment names an account."""
     remotes_are_private: bool = False
     """Owns up to DVC remotes that look public being private. Without it they keep this dataset, which may not be passed
     on, from being fetched."""
@@ -102,7 +125,28 @@ class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
 
 
-Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource
+class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
+    """A list of images, such as standard sets come with. A URL may also be a local path."""
+
+    list: str
+    """URL of the list: a CSV, or plain text with one file name or URL per line."""
+    validation_share: Share
+    """Share of the images held out as split `val`, chosen by name; unused with `split_column`."""
+    images: str = ""
+    """URL of the folder that the list's file names lie in, or a URL with `{name}`; URLs in the list need none."""
+    column: str = ""
+    """Column of the CSV that holds file names or URLs; empty: the list is plain text."""
+    split_column: str = ""
+    """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
+    license: str | None = None
+    """Terms of the whole set, which travel with each of its images."""
+
+    def __post_init__(self) -> None:
+        if self.split_column and not self.column:
+            raise ValueError("split_column needs column, since plain text has no columns")
+
+
+Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource | ListSource
 
 
 class PaperSelection(

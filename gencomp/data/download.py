@@ -16,8 +16,9 @@ from gencomp.data.archive import write_tar
 from gencomp.data.dataset import DatasetConfig, Split, Subset
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
+from gencomp.data.forecast import amount, forecast, in_tar
 from gencomp.data.manifest import Annotation, RawItem, RawManifest, RawSidecar, tally
-from gencomp.data.partitions import ItemRecord, described, finish, fresh, part_name
+from gencomp.data.partitions import FEW, ItemRecord, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.workers import at_once
@@ -33,13 +34,14 @@ class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
 def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:
     """Fetch a dataset into a complete folder within `scratch`, going on where an earlier run was interrupted.
 
-    Raises DataError when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
+    Before many images are fetched, it says what they will take. Raises DataError when the disk clearly cannot hold
+    them, and when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
     """
     requests = chosen(source.requests(), config.subset)
-    partitions = partitioned(requests, config.shard_samples)
     run = scratch / "runs" / _inputs_key(requests, source)
     _clear_others(run)
     _forget_transient(run / "parts")
+    partitions = partitioned(source.located(requests), config.shard_samples)
 
     reader = source.reader()
     makers = {name: functools.partial(fetch_partition, members, reader, config) for name, members in partitions.items()}
@@ -49,7 +51,12 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
         missing.update(item.reason for item in record.items if item.reason)
         _check_missing(dataset, missing, len(requests), config.maximum_missing)
 
-    records = finish(run / "parts", makers, RawRecord, f"download {dataset}", len(requests), check)
+    def foresee(names: Sequence[str]) -> str | None:
+        left = [request for name in names for request in partitions[name]]
+        return _foreseen(dataset, left, reader, config, run) if len(left) > FEW else None
+
+    task = f"download {dataset}"
+    records = finish(run / "parts", makers, RawRecord, task, len(requests), check, before=foresee)
     (run / "annotations").mkdir(exist_ok=True)
     source.save_annotations(_kept(requests, records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
@@ -123,6 +130,22 @@ def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -
                 yield pending.popleft().result()
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+def _foreseen(dataset: str, left: Sequence[Request], reader: Reader, config: DatasetConfig, folder: Path) -> str:
+    """What the images left to fetch will take, in a line. Raises DataError when the disk clearly cannot hold them."""
+
+    def stored(request: Request) -> int:
+        _, files = _fetch_one(request, reader, config, "")
+        return sum(in_tar(len(data)) for _, data in files)
+
+    found = forecast(left, stored, config.connections, folder)
+    if not found.fits:
+        raise DataError(
+            f"{dataset}: {found.images:,} images take about {amount(found.bytes)}, and the disk of {folder} has "
+            f"{amount(found.free)} free; make room, or ask for fewer by `subset`"
+        )
+    return str(found)
 
 
 def _fetch_one(

@@ -53,18 +53,34 @@ def local_path(url: str) -> Path | None:
     return Path(url)
 
 
+def check_known(data: bytes, length: int | None, md5: str | None) -> None:
+    """Compare an image with its bytes and its MD5 (base64), where they are known. Raises Rejected."""
+    if length is not None and len(data) != length:
+        raise _Transient("wrong-length", f"{len(data)} bytes, {length} expected")
+    if md5 is not None and base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() != md5:
+        raise Rejected("checksum")
+
+
 class Fetcher:
     """Fetches over connections that it keeps, from any number of threads; `attempts` per URL, `wait` seconds after the
     first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
 
     `timeout`: seconds for a connection and for each silence of a server; in each span of so many seconds, a body has to
-    arrive at `slowest` bytes per second or more.
+    arrive at `slowest` bytes per second or more. `cookies`: those of a session; they stay in this process.
 
     Raises Rejected: `missing`, `refused`, `too-large`, `checksum`, and `unreachable`, `wrong-length` or `too-slow`
     after the last attempt.
     """
 
-    def __init__(self, *, attempts: int = 5, wait: float = 1.0, timeout: float = 60.0, slowest: float = 1000.0) -> None:
+    def __init__(
+        self,
+        *,
+        attempts: int = 5,
+        wait: float = 1.0,
+        timeout: float = 60.0,
+        slowest: float = 1000.0,
+        cookies: httpx.Cookies | None = None,
+    ) -> None:
         self._attempts = attempts
         self._wait = wait
         self._timeout = timeout
@@ -73,6 +89,7 @@ class Fetcher:
             timeout=timeout,
             limits=httpx.Limits(max_connections=None),
             headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"},
+            cookies=cookies,
         )
         self._not_before: dict[bytes, float] = {}
         """By host, the time of the monotonic clock at which it wants to be asked again."""
@@ -90,20 +107,16 @@ class Fetcher:
     def read(self, url: str, limit: int, *, length: int | None = None, md5: str | None = None) -> bytes:
         """The content of a URL; `length` in bytes and `md5` in base64 are compared where they are known."""
 
-        def check(data: io.BytesIO) -> None:
-            found = data.getvalue()
-            if length is not None and len(found) != length:
-                raise _Transient("wrong-length", f"{len(found)} bytes, {length} expected")
-            if md5 is not None and base64.b64encode(hashlib.md5(found, usedforsecurity=False).digest()).decode() != md5:
-                raise Rejected("checksum")
+        def check() -> None:
+            check_known(buffer.getvalue(), length, md5)
 
         buffer = io.BytesIO()
         path = local_path(url)
         if path is not None:
             _copy_local(path, limit, buffer)
-            check(buffer)
+            check()
         else:
-            self._copy(url, limit, _Arriving(buffer), lambda: check(buffer))
+            self._copy(url, limit, _Arriving(buffer), check)
         return buffer.getvalue()
 
     def file(self, url: str, target: Path, limit: int = ARCHIVE_LIMIT) -> None:
@@ -130,6 +143,18 @@ class Fetcher:
                 note.unlink(missing_ok=True)
             raise
         note.unlink(missing_ok=True)
+
+    def size(self, url: str) -> int | None:
+        """Bytes of a file, as the disk or its server states them when asked once; None where it does not."""
+        path = local_path(url)
+        if path is not None:
+            return path.stat().st_size if path.is_file() else None
+        try:
+            with self._answer(url, {}, "HEAD") as response:
+                stated = response.headers.get("Content-Length", "") if response.status_code == 200 else ""
+        except (Rejected, httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+        return int(stated) if stated.isdecimal() else None
 
     def required(self, url: str, target: Path) -> None:
         """A file without which a source cannot be used. Raises DataError."""
@@ -173,9 +198,9 @@ class Fetcher:
             raise _Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
 
     @contextmanager
-    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def _answer(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[httpx.Response]:
         """The answer at the end of the redirects, none of whose bodies is read. Raises Rejected: `refused`."""
-        request = self._client.build_request("GET", url, headers=headers)
+        request = self._client.build_request(method, url, headers=headers)
         for _ in range(REDIRECTS):
             self._await_turn(request.url.netloc)
             response = self._client.send(request, stream=True)

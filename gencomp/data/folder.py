@@ -35,6 +35,10 @@ class Folder:
         splits = self._splits(ids)
         return [Request(id=id, key=keys[id], split=splits[id], place=str(self._root / id)) for id in ids]
 
+    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """The requests as they are."""
+        return requests
+
     def reader(self) -> UrlReader:
         """Reads files."""
         return UrlReader(self._fetcher)

@@ -5,11 +5,14 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
-from gencomp.data.readers import UrlReader
-from gencomp.data.request import KEY, Request, file_stamp
+from gencomp.data.packed import spooled
+from gencomp.data.readers import TarImages, UrlReader
+from gencomp.data.request import KEY, Reader, Request, file_stamp
 
 SUBSETS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 SUBSET_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
@@ -41,14 +44,31 @@ class OpenImages:
                     found[request] = None
         return list(found)
 
-    def reader(self) -> UrlReader:
-        """Reads the bucket's files."""
-        return UrlReader(self._fetcher)
+    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """Where there are packed archives, the requests as members of the tars that their images were put into; those
+        that no archive holds have no place."""
+        if self._source.archives is None:
+            return requests
+        wanted: dict[str, set[str]] = {}
+        for request in requests:
+            for url in self._archives_of(request):
+                wanted.setdefault(url, set()).add(request.id)
+        found = spooled(wanted, self._fetcher, self._scratch)
+        return [
+            msgspec.structs.replace(request, place=found[request.id].place if request.id in found else "")
+            for request in requests
+        ]
+
+    def reader(self) -> Reader:
+        """Reads the bucket's files, or what was put aside out of the archives."""
+        packed = self._source.archives is not None
+        return TarImages(self._scratch.absolute()) if packed else UrlReader(self._fetcher)
 
     def stamp(self, request: Request) -> str:
-        """Size and time where the bucket is a local folder."""
-        path = local_path(request.place)
-        return file_stamp(path) if path else ""
+        """Size and time where the bucket is a local folder, or an archive a local file."""
+        places = [request.place] if request.place else self._archives_of(request)
+        paths = (local_path(place) for place in places)
+        return "".join(file_stamp(path) for path in paths if path)
 
     def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
         """The class list, and for the splits and first digits of these images the mask tables and archives.
@@ -66,6 +86,12 @@ class OpenImages:
                 {request.id[0].lower() for request in requests if request.split == split} & set(DIGITS)
             ):
                 self._save_archive(masks, name, digit, folder)
+
+    def _archives_of(self, request: Request) -> list[str]:
+        """The archives that an image may be in; none for an id that cannot be a key."""
+        if self._source.archives is None or request.key is None:
+            return []
+        return [filled(url, digit=request.id[0].lower()) for url in self._source.archives.of(request.split)]
 
     def _showing(self) -> set[str] | None:
         """Ids of the images that show one of the filter's classes, None where it names none. Raises DataError."""
@@ -120,7 +146,7 @@ class OpenImages:
             id=id,
             key=id if KEY.fullmatch(id) else None,
             split=split,
-            place=filled(self._source.images, split=SUBSET_NAMES[split], id=id),
+            place=filled(self._source.images or "", split=SUBSET_NAMES[split], id=id),
             length=int(size) if check and size.isdecimal() else None,
             md5=(row.get("OriginalMD5") or None) if check else None,
             orientation=_orientation(row.get("Rotation", "")),

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -84,13 +84,16 @@ def finish(
     task: str,
     images: int,
     each: Callable[[R], None] = lambda _: None,
+    here: bool = False,
+    before: Callable[[Sequence[str]], str | None] = lambda _: None,
 ) -> list[R]:
     """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
     A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
     pickled, and equal ones write equal bytes. `images`: how many there are in all; few are worth no workers. `each` is
-    called with every record, as they come. Whatever else lies in the folder is removed. Raises what a partition or
-    `each` raises, and DataError.
+    called with every record, as they come. `here`: in this process, one after the other. `before` is called
+    with the names of the partitions that are to be made, and what it returns is said. Whatever else lies in the folder
+    is removed. Raises what a partition, `each` or `before` raises, and DataError.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,8 +105,11 @@ def finish(
     }
     for record in records.values():
         each(record)
+    foreseen = before(list(work))
     with meter(task, len(partitions), len(records)) as tell:
-        for name, record in results(work, folder.parent, tell.say, here=images <= FEW):
+        if foreseen:
+            tell.say(foreseen)
+        for name, record in results(work, folder.parent, tell.say, here=here or images <= FEW):
             records[name] = record
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)

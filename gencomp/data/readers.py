@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gencomp.data.archive import ZipReader
 from gencomp.data.failure import DataError, Rejected
-from gencomp.data.fetch import Fetcher
+from gencomp.data.fetch import Fetcher, check_known
 from gencomp.data.request import Request
 
 
@@ -77,12 +77,16 @@ class Member(NamedTuple):
 
 
 class TarImages(NamedTuple):
-    """Images that are members of the tars below a folder, read in place."""
+    """Images that are members of the tars below a folder, read in place; one whose place is empty is missing."""
 
     root: Path
 
     def read(self, request: Request, limit: int) -> bytes:
+        if not request.place:
+            raise Rejected("missing")
         member = Member.at(request.place)
         if member.size > limit:
             raise Rejected("too-large", f"{member.size} bytes, above {limit}")
-        return member.read(self.root)
+        data = member.read(self.root)
+        check_known(data, request.length, request.md5)
+        return data

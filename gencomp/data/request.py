@@ -43,6 +43,10 @@ class Source(Protocol):
     def requests(self) -> list[Request]:
         """Every image of the source. Raises DataError when its list cannot be had."""
 
+    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """The requests with places that `reader` can read in any order: images that come in an order of their own are
+        put aside first. Raises DataError."""
+
     def reader(self) -> Reader:
         """What fetches the images."""
 

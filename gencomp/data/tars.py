@@ -42,6 +42,10 @@ class Tars:
         keys, splits = keys_of(ids), self._splits(ids)
         return [self._request(id, keys[id], splits[id]) for id in ids]
 
+    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """The requests as they are."""
+        return requests
+
     def reader(self) -> TarImages:
         """Reads members in place."""
         return TarImages(self._root)

@@ -4,8 +4,11 @@ import base64
 import contextlib
 import hashlib
 import io
+import socket
 import ssl
+import struct
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -148,6 +151,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: dict[str, list[tuple[int, bytes, int] | Callable[[BaseHTTPRequestHandler], None]]] = {}
+        self.sizes: dict[str, int] = {}
+        """What HEAD answers by path; 404 for others."""
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
         outer = self
@@ -165,6 +170,12 @@ class Server:
                 status, body, length = answer
                 outer.send(self, status, body, length)
 
+            do_POST = do_GET
+
+            def do_HEAD(self) -> None:
+                size = outer.sizes.get(self.path)
+                outer.send(self, 404 if size is None else 200, b"", size or 0)
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -179,6 +190,33 @@ class Server:
         handler.send_header("Content-Length", str(length))
         handler.end_headers()
         handler.wfile.write(body)
+
+    @staticmethod
+    def ranged(
+        body: bytes, tag: str = '"v1"', most: int | None = None, pause: float = 0.0, reset: bool = False
+    ) -> Callable[[BaseHTTPRequestHandler], None]:
+        """An answer that honours Range and If-Range, and breaks off after `most` bytes of a body: by closing the
+        connection, or by tearing it down (`reset`)."""
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            asked = handler.headers.get("Range")
+            start = int(asked[6:-1]) if asked and handler.headers.get("If-Range") == tag else 0
+            handler.send_response(206 if start else 200)
+            handler.send_header("Content-Length", str(len(body) - start))
+            handler.send_header("ETag", tag)
+            if start:
+                handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            handler.end_headers()
+            end = len(body) if most is None else start + most
+            for first in range(start, min(end, len(body)), 1000):
+                handler.wfile.write(body[first : min(first + 1000, end)])
+                time.sleep(pause)
+            handler.close_connection = True
+            if reset:
+                handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                handler.connection.close()
+
+        return answer
 
     @contextlib.contextmanager
     def behind(self, context: ssl.SSLContext) -> Iterator[str]:

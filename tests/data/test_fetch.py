@@ -133,27 +133,6 @@ def answer(status: int, body: bytes, *, length: int | None = None, **headers: st
     return send
 
 
-def ranged(body: bytes, tag: str = '"v1"', most: int | None = None, pause: float = 0.0) -> Answer:
-    """A server that honours Range and If-Range, and breaks off after `most` bytes of a body."""
-
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        asked = handler.headers.get("Range")
-        start = int(asked[6:-1]) if asked and handler.headers.get("If-Range") == tag else 0
-        handler.send_response(206 if start else 200)
-        handler.send_header("Content-Length", str(len(body) - start))
-        handler.send_header("ETag", tag)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        handler.end_headers()
-        end = len(body) if most is None else start + most
-        for first in range(start, min(end, len(body)), 1000):
-            handler.wfile.write(body[first : min(first + 1000, end)])
-            time.sleep(pause)
-        handler.close_connection = True
-
-    return send
-
-
 def reset(handler: BaseHTTPRequestHandler) -> None:
     """Half a body, then a connection that is torn down instead of closed."""
     handler.send_response(200)
@@ -264,7 +243,7 @@ def test_a_body_that_nobody_asked_to_be_packed_is_refused_unread(server: Any, fe
 
 
 def test_a_file_goes_on_where_its_connection_broke(server: Any, fetcher: Fetcher, tmp_path: Path) -> None:
-    server.answers["/a"] = [ranged(BODY, most=4000), ranged(BODY, most=4000), ranged(BODY)]
+    server.answers["/a"] = [server.ranged(BODY, most=4000), server.ranged(BODY, most=4000), server.ranged(BODY)]
     fetcher.file(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == BODY
     assert [headers.get("range") for headers in server.headers] == [None, "bytes=4000-", "bytes=8000-"]
@@ -273,7 +252,7 @@ def test_a_file_goes_on_where_its_connection_broke(server: Any, fetcher: Fetcher
 
 def test_a_file_that_has_changed_meanwhile_starts_again(server: Any, fetcher: Fetcher, tmp_path: Path) -> None:
     other = BODY[::-1]
-    server.answers["/a"] = [ranged(BODY, most=4000), ranged(other, tag='"v2"')]
+    server.answers["/a"] = [server.ranged(BODY, most=4000), server.ranged(other, tag='"v2"')]
     fetcher.file(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == other
 
@@ -291,7 +270,7 @@ def test_a_file_that_has_changed_meanwhile_starts_again(server: Any, fetcher: Fe
 def test_a_part_that_does_not_fit_is_never_joined(
     server: Any, fetcher: Fetcher, tmp_path: Path, confused: Answer
 ) -> None:
-    server.answers["/a"] = [ranged(BODY, most=4000), confused, ranged(BODY)]
+    server.answers["/a"] = [server.ranged(BODY, most=4000), confused, server.ranged(BODY)]
     fetcher.file(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == BODY
 
@@ -299,7 +278,7 @@ def test_a_part_that_does_not_fit_is_never_joined(
 def test_a_killed_process_leaves_no_file_and_its_bytes_are_not_asked_for_again(
     server: Any, fetcher: Fetcher, tmp_path: Path
 ) -> None:
-    server.answers["/a"] = [ranged(BODY, pause=0.2), ranged(BODY)]
+    server.answers["/a"] = [server.ranged(BODY, pause=0.2), server.ranged(BODY)]
     code = "import sys, pathlib; from gencomp.data.fetch import Fetcher; "
     code += "Fetcher().file(sys.argv[1], pathlib.Path(sys.argv[2]))"
     process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/a", str(tmp_path / "a")])
@@ -331,7 +310,7 @@ def test_a_file_that_had_arrived_whole_is_not_asked_for_again(server: Any, fetch
 
 
 def test_a_version_that_no_header_can_carry_is_none(server: Any, fetcher: Fetcher, tmp_path: Path) -> None:
-    server.answers["/a"] = [ranged(BODY, tag='"\xe9"', most=4000), ranged(BODY)]
+    server.answers["/a"] = [server.ranged(BODY, tag='"\xe9"', most=4000), server.ranged(BODY)]
     fetcher.file(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == BODY and "range" not in server.headers[1]
 
@@ -341,7 +320,7 @@ def test_a_full_disk_is_an_error_of_the_disk_and_the_file_goes_on_later(
 ) -> None:
     """The size limit of a process stands for the disk's: both make a write fail after a part of it."""
     big = bytes(200_000)
-    server.answers["/a"] = [ranged(big)]
+    server.answers["/a"] = [server.ranged(big)]
     code = "import resource, signal, sys, pathlib; from gencomp.data.fetch import Fetcher; "
     code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (70000, 70000)); "
     code += "Fetcher().file(sys.argv[1], pathlib.Path(sys.argv[2]))"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gencomp.data.cityscapes_account import SITE, Account
 from gencomp.data.remotes import public_remotes
 from stages import download
 from stages.entry import StageError
@@ -19,6 +20,7 @@ def dvc(*arguments: str) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CITYSCAPES_USERNAME", raising=False)
     dvc("init", "--no-scm", "--quiet")
     return tmp_path
 
@@ -54,3 +56,11 @@ def test_cityscapes_is_not_fetched_into_a_checkout_with_a_public_remote() -> Non
     write(remotes_are_private=True)
     with pytest.raises(StageError, match=r"archives/leftImg8bit_trainvaltest\.zip|neither"):
         download.main("streets")
+
+
+def test_the_account_is_the_environments_and_whole_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITYSCAPES_USERNAME", "ada")
+    monkeypatch.delenv("CITYSCAPES_PASSWORD", raising=False)
+    assert download.account() is None
+    monkeypatch.setenv("CITYSCAPES_PASSWORD", "secret")
+    assert download.account() == Account("ada", "secret", SITE)

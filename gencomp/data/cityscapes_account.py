@@ -1,0 +1,97 @@
+"""Cityscapes' packages by a user's account: the requests of `csDownload`, which comes with cityscapesscripts."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from gencomp.data.failure import DataError
+from gencomp.data.fetch import Fetcher
+
+SITE = "https://www.cityscapes-dataset.com"
+VARIABLES = "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who asks for packages; never shown."""
+
+    username: str = field(repr=False)
+    """Name or e-mail address."""
+    password: str = field(repr=False)
+    site: str = SITE
+    """URL without a slash at its end."""
+
+
+class Package(msgspec.Struct, frozen=True):
+    """What the site's list tells of a package."""
+
+    name: str
+    packageID: str | int
+
+
+def fetch_package(account: Account, name: str, target: Path) -> None:
+    """Fetch a package, such as `gtFine_trainvaltest.zip`, to `target`, where it appears once its MD5 is the stated one.
+
+    What had arrived before an interruption is not asked for again where the site tells versions of its files apart.
+    Raises DataError, in which neither name nor password occurs.
+    """
+    fetched = target.with_name(f".{target.name}.fetched")
+    with _logged_in(account) as client:
+        id = _package_id(client, account.site, name)
+        words = _page(client, f"{account.site}/md5-sum/?packageID={id}").text.split()
+        with Fetcher(cookies=client.cookies) as fetcher:
+            fetcher.required(f"{account.site}/file-handling/?packageID={id}", fetched)
+    with fetched.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if words[:1] != [found]:
+        fetched.unlink()
+        raise DataError(f"{name}: what Cityscapes sent has not the MD5 that it states; run the stage again")
+    os.replace(fetched, target)
+
+
+@contextmanager
+def _logged_in(account: Account) -> Iterator[httpx.Client]:
+    """A session of the account."""
+    form = {"username": account.username, "password": account.password, "submit": "Login"}
+    with httpx.Client(timeout=60.0, headers={"User-Agent": "gencomp"}) as client:
+        url = f"{account.site}/login"
+        _answer(client, "GET", url)  # sets the cookie of the session
+        if _answer(client, "POST", url, form).status_code != 302:  # a page again: the form, with what was wrong in it
+            raise DataError(f"Cityscapes does not know the account; check {VARIABLES}")
+        yield client
+
+
+def _package_id(client: httpx.Client, site: str, name: str) -> str | int:
+    url = f"{site}/downloads/?list"
+    try:
+        packages = msgspec.json.decode(_page(client, url).content, type=list[Package])
+    except msgspec.DecodeError as error:
+        raise DataError(f"{url}: {error}") from None
+    for package in packages:
+        if package.name == name:
+            return package.packageID
+    raise DataError(f"{name}: not among the packages that Cityscapes offers to this account")
+
+
+def _page(client: httpx.Client, url: str) -> httpx.Response:
+    """A page that has to be there."""
+    answer = _answer(client, "GET", url)
+    if answer.status_code != 200:
+        raise DataError(f"{url}: HTTP {answer.status_code}")
+    return answer
+
+
+def _answer(client: httpx.Client, method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
+    try:
+        answer = client.request(method, url, data=form)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise DataError(f"{url}: {error or type(error).__name__}") from None
+    if answer.status_code >= 400:
+        raise DataError(f"{url}: HTTP {answer.status_code}")
+    return answer

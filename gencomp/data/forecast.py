@@ -1,0 +1,80 @@
+"""What a big download will take, told before it begins: by a small sample of its images."""
+
+import math
+import shutil
+import statistics
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+X = TypeVar("X")
+SAMPLE = 24
+"""Images that are fetched for it, and fetched again when their turn comes."""
+
+
+class Forecast(NamedTuple):
+    """What images still to be fetched will take."""
+
+    images: int
+    bytes: float
+    """On disk."""
+    margin: float
+    """Bytes by which the whole may differ, twice the standard error."""
+    seconds: float
+    free: int
+    """Bytes free on the disk that they go to."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk may hold them: false only where the lower end of the estimate is beyond what is free."""
+        return self.bytes - self.margin <= self.free
+
+    def __str__(self) -> str:
+        if not self.bytes:
+            return f"{self.images:,} images to fetch; none of {SAMPLE} sampled ones could be had"
+        size, margin, free = (amount(number) for number in (self.bytes, self.margin, self.free))
+        tight = ", perhaps too little" if self.bytes > self.free else ""
+        return (
+            f"{self.images:,} images to fetch, about {size} (± {margin}) and {span(self.seconds)}; {free} free{tight}"
+        )
+
+
+def forecast(images: Sequence[X], stored: Callable[[X], int], threads: int, folder: Path) -> Forecast:
+    """Estimate what `images` take in `folder`, by some of them, evenly spread; `stored` fetches one and returns its
+    bytes on disk, 0 where it cannot be had, and is called by so many threads."""
+    sample = [images[index * len(images) // SAMPLE] for index in range(SAMPLE)]
+    start = time.monotonic()
+    with ThreadPoolExecutor(threads) as executor:
+        sizes = list(executor.map(stored, sample))
+    seconds = time.monotonic() - start
+    count = len(images)
+    return Forecast(
+        images=count,
+        bytes=statistics.fmean(sizes) * count,
+        margin=2 * statistics.stdev(sizes) / math.sqrt(SAMPLE) * count,
+        seconds=seconds / SAMPLE * count,
+        free=shutil.disk_usage(folder).free,
+    )
+
+
+def in_tar(size: int) -> int:
+    """Bytes that a file of `size` bytes takes in a tar."""
+    return tarfile.BLOCKSIZE * (1 + math.ceil(size / tarfile.BLOCKSIZE))
+
+
+def amount(size: float) -> str:
+    """A number of bytes for people, such as `1.3 GB`."""
+    power = next((power for power in (1, 2, 3) if size < 1000 ** (power + 1)), 4)
+    unit = ("kB", "MB", "GB", "TB")[power - 1]
+    return f"{float(f'{size / 1000**power:.3g}'):,g} {unit}"
+
+
+def span(seconds: float) -> str:
+    """A time for people, in minutes, hours or days."""
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{max(1, round(minutes))} min"
+    return f"{minutes / 60:.0f} h" if minutes < 72 * 60 else f"{minutes / 1440:.0f} days"
