@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from gencomp.data.manifest import ClassTable, RawItem, RawSidecar
+from gencomp.data.manifest import ClassTable, LabelNetwork, RawItem, RawSidecar
 
 MAP_PIXELS = 170_000_000
 """Most pixels of a label map or mask."""
@@ -38,3 +38,18 @@ class Annotations(Protocol):
 
     def of(self, items: Sequence[RawItem]) -> Labeller:
         """The annotations of these images."""
+
+
+class Segmentation(Protocol):
+    """What draws label maps where there are no annotations, in any process: it can be pickled."""
+
+    @property
+    def table(self) -> ClassTable:
+        """The ids that it draws, and no others."""
+
+    @property
+    def network(self) -> LabelNetwork:
+        """What it goes by."""
+
+    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
+        """The label map of an image file. Raises Rejected, and DataError for a network that cannot be used."""
