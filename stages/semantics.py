@@ -14,12 +14,13 @@ from gencomp.data.dataset import (
     ListSource,
     OpenImagesSource,
     SampleSource,
+    SegmentationNetwork,
     TarSource,
 )
 from gencomp.data.dataset import Source as SourceConfig
 from gencomp.data.failure import DataError
 from gencomp.data.folder_labels import FolderLabels
-from gencomp.data.labelmap import Annotations
+from gencomp.data.labelmap import Annotations, Segmentation
 from gencomp.data.manifest import RawManifest
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.partitions import publish, resume_key
@@ -29,15 +30,17 @@ from stages.scratch import scratch
 
 
 def main(dataset: str) -> None:
-    """Make a label map and an edge map per annotated image of data/raw/<dataset>/, in data/semantics/<dataset>/."""
+    """Make a label map and an edge map per image of data/raw/<dataset>/ that is annotated, or that a segmentation
+    network is named for, in data/semantics/<dataset>/."""
     config = params(DatasetConfig, "datasets", dataset)
     raw = Path("data/raw") / dataset
     try:
         source = manifest.read(raw / "manifest.json", RawManifest)
-        key = resume_key(msgspec.json.encode(config.source, order="sorted"), manifest.encode(source))
-        with scratch("semantics", key) as folder:
+        how = msgspec.json.encode((config.source, config.pseudo_labels), order="sorted")
+        with scratch("semantics", resume_key(how, manifest.encode(source))) as folder:
             annotations = open_annotations(config.source, raw / "annotations", source)
-            publish(write_semantics(dataset, raw, annotations, folder), Path("data/semantics") / dataset)
+            segmentation = open_segmentation(config.pseudo_labels, annotations)
+            publish(write_semantics(dataset, raw, annotations, folder, segmentation), Path("data/semantics") / dataset)
             shutil.rmtree(folder)
     except DataError as error:
         raise StageError(str(error)) from None
@@ -54,6 +57,15 @@ def open_annotations(config: SourceConfig, annotations: Path, source: RawManifes
             return CityscapesLabels(annotations)
         case FolderSource() | TarSource():
             return FolderLabels(config.classes, annotations)
+
+
+def open_segmentation(config: SegmentationNetwork | None, annotations: Annotations | None) -> Segmentation | None:
+    """What draws label maps for images without annotations, None where no network is named."""
+    if config is None:
+        return None
+    from gencomp.data.segmentation import segmenter  # nothing of it is loaded where no network is named
+
+    return segmenter(config, annotations.table if annotations else None)
 
 
 if __name__ == "__main__":

@@ -16,5 +16,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write to a full disk does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)

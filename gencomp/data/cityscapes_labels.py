@@ -8,10 +8,9 @@ from cityscapesscripts.helpers.labels import labels
 
 from gencomp.data.archive import ZipReader
 from gencomp.data.cityscapes import ANNOTATIONS, View, views
-from gencomp.data.failure import DataError, Rejected
-from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.failure import Rejected
+from gencomp.data.labelmap import LabelMap, read_map
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.photograph import decode
 
 VOID = 255
 """Train id of pixels that belong to no class."""
@@ -43,7 +42,10 @@ class CityscapesLabels:
         return self
 
     def label(self, sidecar: RawSidecar) -> LabelMap | None:
-        """The maps of an image. Raises Rejected: `labels-corrupt`, `labels-size`, `labels-value`."""
+        """The maps of an image.
+
+        Raises Rejected: `labels-corrupt`, `labels-too-large`, `labels-size`, `labels-value`.
+        """
         ids = self._pixels(sidecar, "gtFine_labelIds")
         instances = self._pixels(sidecar, "gtFine_instanceIds")
         if ids is None or instances is None:
@@ -58,10 +60,7 @@ class CityscapesLabels:
         name = self._names.get(View(sidecar.split, sidecar.key, kind))
         if name is None:
             return None
-        try:
-            pixels = np.asarray(decode(self._zip.read(name), MAP_PIXELS))
-        except (DataError, Rejected) as error:
-            raise Rejected("labels-corrupt", str(error)) from None
+        pixels = np.asarray(read_map(self._zip, name))
         if pixels.shape != (sidecar.height, sidecar.width):
             raise Rejected("labels-size", f"{pixels.shape}")
         return pixels.astype(np.int32)

@@ -10,6 +10,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Factor = Annotated[float, msgspec.Meta(ge=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class SampleSource(
@@ -201,6 +202,35 @@ class PlainSelection(
 
 SelectionConfig = PaperSelection | CleanSelection | PlainSelection
 
+Triple = tuple[float, float, float]
+
+
+class SegmentationNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A segmentation network of one's own, which draws label maps where the source has none: images (1, 3, H, W),
+    float32, to logits (1, K, H', W'). Its inputs are (pixels * scale - mean) / std."""
+
+    file: str
+    """Local path of the network."""
+    format: Literal["onnx", "torchscript"]
+    """What the file is. TorchScript is code that runs with your rights: name only files that you trust."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the file; another file is refused, and a new one makes the label maps again."""
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=255)]
+    """Names of the K channels. Where the source has annotations, each is the name of one of their classes, and label
+    ids are theirs; elsewhere the label ids are 0, 1, ... in this order, a repeated name once."""
+    mean: Triple
+    """In the order of the network's channels, after `scale`."""
+    std: tuple[Positive, Positive, Positive]
+    """In the order of the network's channels, after `scale`."""
+    scale: Positive = 1 / 255
+    """Factor of the pixels, which are 0 to 255; 1 for networks that take them as they are."""
+    order: Literal["RGB", "BGR"] = "RGB"
+    """Order of the network's channels."""
+    longest_side: Annotated[int, msgspec.Meta(ge=32)] = 1024
+    """A larger image is reduced to it before the network sees it, pixels: what bounds the memory."""
+    multiple: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
+    """Sides that the network sees are multiples of this, pixels."""
+
 
 class Subset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Most images to ask for per split, chosen by the hash of their ids; none: the whole split."""
@@ -238,3 +268,5 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
     """Images that are fetched and decoded at once by all workers, and so the most connections to a host (one per worker
     at least); it changes no result."""
+    pseudo_labels: SegmentationNetwork | None = None
+    """What draws label maps for the images that the source has no annotations of; none: they have none."""

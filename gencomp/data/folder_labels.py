@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from gencomp.data.archive import ZipReader
-from gencomp.data.failure import DataError, Rejected
+from gencomp.data.failure import Rejected
 from gencomp.data.folder import LABELS
-from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.labelmap import LabelMap, read_map
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.photograph import decode, upright
+from gencomp.data.photograph import upright
 
 UNLABELLED = 255
 """The value of pixels without a class."""
@@ -38,15 +38,13 @@ class FolderLabels:
     def label(self, sidecar: RawSidecar) -> LabelMap | None:
         """The label map of an image, drawn on the upright or on the stored view.
 
-        Raises Rejected: `labels-corrupt`, `labels-mode` (more than one channel), `labels-size`, `labels-value`.
+        Raises Rejected: `labels-corrupt`, `labels-too-large`, `labels-mode` (more than one channel), `labels-size`,
+        `labels-value`.
         """
         name = f"{sidecar.key}.png"
         if name not in self._names:
             return None
-        try:
-            image = decode(self._zip.read(name), MAP_PIXELS)
-        except (DataError, Rejected) as error:
-            raise Rejected("labels-corrupt", str(error)) from None
+        image = read_map(self._zip, name)
         if image.mode not in ("1", "L", "P", "I", "I;16"):
             raise Rejected("labels-mode", image.mode)
         pixels = np.asarray(_turned(image, sidecar)).astype(np.int32)

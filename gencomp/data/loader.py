@@ -33,12 +33,21 @@ from gencomp.data.archive import read_samples
 SHUFFLE_BUFFER = 2000
 """Encoded samples that the shuffle of an epoch holds at a time."""
 IMAGE_SUFFIXES = ("png", "jpg")
+REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""OpenCV's flag for each reduction, to which one for the colours is added."""
 UNLABELLED = 65535
 """The id of all pixels of a picture without a label map, beyond those of any dataset's classes."""
 
 
 Encoded = tuple[str, dict[str, bytes]]
 """Key of a sample, and its files by the ending of their names."""
+Metadata = dict[str, object]
+"""What a sample's JSON says, such as its author and licence; empty where it has none."""
 
 
 class Sample(NamedTuple):
@@ -51,6 +60,7 @@ class Sample(NamedTuple):
     """(H, W), class ids; None where the dataset has no label maps."""
     edges: NDArray[np.uint8] | None
     """(H, W), 1 on the borders of instances."""
+    metadata: Metadata
 
 
 class Batch(NamedTuple):
@@ -63,6 +73,17 @@ class Batch(NamedTuple):
     """(N, h, w) int64, other ids than a class's where there is none; None when the batch has no label map."""
     edges: Tensor | None
     """(N, 1, h, w) float32, 0 or 1; None with `labels`."""
+    metadata: tuple[Metadata, ...] = ()
+    """Of each sample, beside `keys`."""
+
+
+class Window(NamedTuple):
+    """The square of an image that a crop is made of."""
+
+    side: int
+    """Pixels of the image after its reduction, those of the crop or more."""
+    reduction: int = 1
+    """The image, and so the square, is decoded at 1 / 2, 1 / 4 or 1 / 8 where the square has pixels to spare."""
 
 
 class Loader(NamedTuple):
@@ -78,7 +99,8 @@ class Loader(NamedTuple):
     colour_jitter: float = 0.0
     """Largest relative change of brightness, contrast and saturation, and a fifth of it of hue; 0 leaves colours."""
     largest_reduction: float = 1.0
-    """Crops come from windows of up to this many times their side, drawn uniformly, reduced by area averaging."""
+    """Crops come from windows of up to this many times their side, drawn uniformly, reduced by area averaging; JPEGs
+    by their decoder, first, as far as it can."""
     cache_megabytes: int = 0
     """Decoded images that each worker process keeps, in 10^6 bytes of pixels, so that a small set is decoded once."""
 
@@ -90,7 +112,13 @@ class Loader(NamedTuple):
         if self.batch % ranks:
             raise ValueError(f"a batch of {self.batch} does not divide among {ranks} ranks")
         dataset = _Batches(self, start, rank, ranks)
-        return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
+        loading = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
+        return iter(loading)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """PyTorch's own would make lists of tuples."""
+    return batch
 
 
 class _Batches(IterableDataset[Batch]):
@@ -105,7 +133,7 @@ class _Batches(IterableDataset[Batch]):
         for index, members in enumerate(_members(self.loader, self.start)):
             if index % count == number:
                 mine = members[self.rank * share : (self.rank + 1) * share]
-                yield _collate([_augmented(self.loader, epoch, decoder.sample(raw)) for epoch, raw in mine])
+                yield _collate([_drawn(self.loader, epoch, decoder, raw) for epoch, raw in mine])
 
 
 class _Decoder:
@@ -113,17 +141,18 @@ class _Decoder:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._kept: dict[str, Sample] = {}
+        self._kept: dict[tuple[str, int], Sample] = {}
 
-    def sample(self, raw: Encoded) -> Sample:
-        key, _ = raw
-        if key in self._kept:
-            return self._kept[key]
-        sample = decode(raw)
+    def sample(self, raw: Encoded, reduction: int) -> Sample:
+        # What a decoder reduces is not to the bit what is reduced later: each is kept for itself.
+        name = raw[0], reduction
+        if name in self._kept:
+            return self._kept[name]
+        sample = decode(raw, reduction)
         size = sum(array.nbytes for array in (sample.image, sample.labels, sample.edges) if array is not None)
         if size <= self._room:
             self._room -= size
-            self._kept[key] = sample
+            self._kept[name] = sample
         return sample
 
 
@@ -181,25 +210,47 @@ def shard_paths(shards: Path, split: str) -> list[str]:
     return [str(shards / name) for name in sorted(names)]
 
 
-def decode(raw: Encoded) -> Sample:
-    """An encoded sample as arrays. Decoders are named one by one, since generic ones unpickle."""
+def decode(raw: Encoded, reduction: int = 1) -> Sample:
+    """An encoded sample as arrays, a JPEG and its maps with every side divided by `reduction`, rounded up. Decoders are
+    named one by one, since generic ones unpickle."""
     key, files = raw
     image = next(files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files)
     labels, edges = files.get("labels.png"), files.get("edges.png")
+    metadata = json.loads(files.get("json", b"{}"))
     return Sample(
         key,
-        _rgb(image, key),
-        None if labels is None else np.asarray(Image.open(io.BytesIO(labels))).astype(np.int64),
-        None if edges is None else (np.asarray(Image.open(io.BytesIO(edges))) > 0).astype(np.uint8),
+        _rgb(image, key, reduction),
+        None if labels is None else _every(_pixels(labels), reduction).astype(np.int64),
+        None if edges is None else _any_of(_pixels(edges) > 0, reduction).astype(np.uint8),
+        metadata if isinstance(metadata, dict) else {},
     )
 
 
-def _rgb(data: bytes, key: str) -> NDArray[np.uint8]:
+def _pixels(png: bytes) -> NDArray[np.integer]:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def _rgb(data: bytes, key: str, reduction: int) -> NDArray[np.uint8]:
     # OpenCV fills the array that is returned; Pillow would copy twice. Shards hold 8-bit RGB, upright.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(f"sample {key}: the image cannot be decoded")
     return np.asarray(image, np.uint8)
+
+
+def _every(ids: NDArray[np.integer], step: int) -> NDArray[np.integer]:
+    """The id in the middle of each square of `step` pixels; those at the right and lower border may be cut."""
+    rows, columns = (np.minimum(np.arange(0, side, step) + step // 2, side - 1) for side in ids.shape)
+    return ids if step == 1 else ids[np.ix_(rows, columns)]
+
+
+def _any_of(edges: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Whether any pixel of each square is set: nearest neighbour would tear thin lines."""
+    if step == 1:
+        return edges
+    down = np.logical_or.reduceat(edges, np.arange(0, edges.shape[0], step), axis=0)
+    return np.asarray(np.logical_or.reduceat(down, np.arange(0, edges.shape[1], step), axis=1))
 
 
 def derived_seed(*parts: object) -> int:
@@ -207,29 +258,48 @@ def derived_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")
 
 
-def _augmented(loader: Loader, epoch: int, sample: Sample) -> Sample:
+def _drawn(loader: Loader, epoch: int, decoder: _Decoder, raw: Encoded) -> Sample:
+    window = _window(loader, epoch, raw)
+    return _augmented(loader, epoch, decoder.sample(raw, window.reduction), window.side)
+
+
+def _window(loader: Loader, epoch: int, raw: Encoded) -> Window:
+    """The window of one sample in one epoch, before it is decoded."""
+    if loader.largest_reduction == 1:
+        return Window(loader.crop)
+    key, files = raw
+    suffix = next(suffix for suffix in IMAGE_SUFFIXES if suffix in files)
+    with Image.open(io.BytesIO(files[suffix])) as header:
+        largest = min(round(loader.crop * loader.largest_reduction), *header.size)
+    draw = random.Random(derived_seed(loader.seed, "window", epoch, key))
+    side = draw.randint(loader.crop, max(loader.crop, largest))
+    # The decoders of other formats would decode the whole image first.
+    reductions = REDUCED if suffix == "jpg" else (1,)
+    reduction = max(reduction for reduction in reductions if reduction * loader.crop <= side)
+    return Window(side // reduction, reduction)
+
+
+def _augmented(loader: Loader, epoch: int, sample: Sample, window: int) -> Sample:
     """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
-    shortest = min(sample.image.shape[:2])
-    window = max(loader.crop, min(round(loader.crop * loader.largest_reduction), shortest))
-    transform = _transform(loader.crop, window, loader.colour_jitter, shortest < loader.crop)
+    small = min(sample.image.shape[:2]) < loader.crop
+    transform = _transform(loader.crop, window, loader.colour_jitter, small)
     seed = derived_seed(loader.seed, "augmentation", epoch, sample.key)
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
     maps = [m for m in (sample.labels, sample.edges) if m is not None]
     result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
     cropped = iter(result["masks"])
-    return Sample(
-        sample.key,
-        result["image"],
-        None if sample.labels is None else next(cropped).astype(np.int64),
-        None if sample.edges is None else next(cropped).astype(np.uint8),
+    return sample._replace(
+        image=result["image"],
+        labels=None if sample.labels is None else next(cropped).astype(np.int64),
+        edges=None if sample.edges is None else next(cropped).astype(np.uint8),
     )
 
 
-@functools.lru_cache
+@functools.cache  # one for each side of a window, since making one takes as long as using it
 def _transform(crop: int, window: int, jitter: float, small: bool) -> A.Compose:
-    """`window`: side of the largest window that a crop is reduced from, pixels; `small` images are reflected first."""
+    """`window`: side of the window that a crop is reduced from, pixels; `small` images are reflected first."""
     pad = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_REFLECT_101)
-    reduced = A.RandomSizedCrop((crop, window), (crop, crop), interpolation=cv2.INTER_AREA)
+    reduced = A.RandomSizedCrop((window, window), (crop, crop), interpolation=cv2.INTER_AREA)
     cut = A.RandomCrop(crop, crop) if window == crop else reduced
     spread = (1 - jitter, 1 + jitter)
     colours = A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=jitter / 5, p=1.0)
@@ -240,14 +310,14 @@ def _transform(crop: int, window: int, jitter: float, small: bool) -> A.Compose:
 def _collate(samples: list[Sample]) -> Batch:
     """A batch; beside images with label maps, one without counts as unlabelled."""
     keys, images = [sample.key for sample in samples], _stacked([sample.image for sample in samples])
+    metadata = tuple(sample.metadata for sample in samples)
     if all(sample.labels is None for sample in samples):
-        return Batch(keys, images, None, None)
+        return Batch(keys, images, None, None, metadata)
     size = samples[0].image.shape[:2]
     labels = [np.full(size, UNLABELLED) if s.labels is None else s.labels for s in samples]
     edges = [np.zeros(size, np.uint8) if s.edges is None else s.edges for s in samples]
-    return Batch(
-        keys, images, torch.from_numpy(np.stack(labels)).long(), torch.from_numpy(np.stack(edges)).unsqueeze(1).float()
-    )
+    ids, borders = torch.from_numpy(np.stack(labels)).long(), torch.from_numpy(np.stack(edges))
+    return Batch(keys, images, ids, borders.unsqueeze(1).float(), metadata)
 
 
 def images_to_tensor(images: list[NDArray[np.uint8]]) -> Tensor:

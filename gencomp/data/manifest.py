@@ -90,30 +90,40 @@ class ClassTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ignore: int | None = None
 
 
+class LabelNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The segmentation network that drew a label map: the name of its file, and the file's SHA-256."""
+
+    name: str
+    sha256: str
+
+
 class LabelItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The label map of one image; `lost` annotated objects were absent or unreadable."""
+    """The label map of one image, `pseudo-labelled` where a network drew it; `lost` annotated objects were absent or
+    unreadable."""
 
     key: str
     split: Split
-    outcome: Literal["labelled", "unlabelled", "rejected"]
+    outcome: Literal["labelled", "pseudo-labelled", "unlabelled", "rejected"]
     reason: str | None = None
     objects: int = 0
     lost: int = 0
     part: str | None = None
 
 
-class LabelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `semantics` made, sorted by (split, key)."""
+class LabelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What `semantics` made, sorted by (split, key); `network` is there where one was named."""
 
     dataset: str
     classes: int
     items: list[LabelItem]
     counts: dict[str, int]
     parts: list[Part]
+    network: LabelNetwork | None = None
 
 
-class ShardSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The `<key>.json` of a training sample; original sizes are those of the upright original, pixels."""
+class ShardSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The `<key>.json` of a training sample; original sizes are those of the upright original, pixels. `labels_by` is
+    there where a network drew the label map."""
 
     key: str
     split: Split
@@ -125,6 +135,7 @@ class ShardSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     license: str | None
     title: str | None
     id: str
+    labels_by: LabelNetwork | None = None
 
 
 class ShardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -135,11 +135,20 @@ def fresh(folder: Path) -> Path:
 
 
 def publish(folder: Path, target: Path) -> None:
-    """Put a complete output folder where it belongs, in place of an earlier one."""
+    """Put a complete output folder where it belongs, in place of an earlier one. It appears complete or not at all,
+    also on another disk. Raises DataError where it does not fit there."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    arriving = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(arriving, ignore_errors=True)
+    try:
+        shutil.move(folder, arriving)
+    except OSError as error:
+        shutil.rmtree(arriving, ignore_errors=True)
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # what the first file met
+        raise DataError(f"{target}: {reason}") from None
     if target.exists():
         shutil.rmtree(target)
-    shutil.move(folder, target)
+    arriving.rename(target)
 
 
 def _sweep(folder: Path, names: Iterable[str]) -> None:

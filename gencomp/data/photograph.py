@@ -51,8 +51,14 @@ def decode(data: bytes, maximum_pixels: int) -> Image.Image:
     return _decoded(data, maximum_pixels, reduction=1)[0]
 
 
-def _decoded(data: bytes, maximum_pixels: int, reduction: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The image, a JPEG reduced while it is decoded, and its full size."""
+def decode_reduced(data: bytes, maximum_pixels: int, least: int) -> Image.Image:
+    """The decoded image, of a JPEG an eighth, a quarter or a half of it whose longer side has `least` pixels or more.
+    Raises Rejected as `examine` does."""
+    return _decoded(data, maximum_pixels, reduction=8, least=least)[0]
+
+
+def _decoded(data: bytes, maximum_pixels: int, reduction: int, least: int = 1) -> tuple[Image.Image, tuple[int, int]]:
+    """The image, a JPEG reduced while it is decoded to a longer side of `least` pixels or more, and its full size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -60,7 +66,8 @@ def _decoded(data: bytes, maximum_pixels: int, reduction: int) -> tuple[Image.Im
             if image.width * image.height > maximum_pixels:
                 raise Rejected("too-large", f"{image.width} x {image.height}")
             size = image.size
-            image.draft(None, (max(1, image.width // reduction), max(1, image.height // reduction)))
+            width, height = (max(1, side // reduction, -(-side * least // max(size))) for side in size)
+            image.draft(None, (width, height))
             image.load()
     except Rejected:
         raise

@@ -13,7 +13,7 @@ from PIL import Image
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples, write_tar
 from gencomp.data.failure import Rejected
-from gencomp.data.labelmap import Annotations, Labeller
+from gencomp.data.labelmap import Annotations, Labeller, Segmentation
 from gencomp.data.manifest import (
     ClassTable,
     LabelItem,
@@ -33,19 +33,29 @@ class LabelRecord(ItemRecord[LabelItem], frozen=True, kw_only=True):
     """The outcome of one partition; rejected label maps cannot be used."""
 
 
-def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, scratch: Path) -> Path:
-    """Make the label maps of the images in `raw`, in a complete folder within `scratch`. No annotations: no maps."""
+def write_semantics(
+    dataset: str, raw: Path, annotations: Annotations | None, scratch: Path, segmentation: Segmentation | None = None
+) -> Path:
+    """Make the label maps of the images in `raw`, in a complete folder within `scratch`: from annotations where there
+    are any, and from the segmentation where there are none. With neither there are no maps."""
     source = manifest.read(raw / "manifest.json", RawManifest)
-    table = annotations.table if annotations else ClassTable(classes=[])
+    drawn = annotations or segmentation
+    table = drawn.table if drawn else ClassTable(classes=[])
     items_of: dict[str, list[RawItem]] = defaultdict(list)
     for item in source.items:
         if item.part is not None:
             items_of[item.part].append(item)
-    if annotations is None:
+    if drawn is None:
         records = [_unlabelled(items) for items in items_of.values()]
     else:
         makers = {
-            Path(name).stem: functools.partial(label_partition, raw.absolute() / name, annotations.of(items), table)
+            Path(name).stem: functools.partial(
+                label_partition,
+                raw.absolute() / name,
+                annotations.of(items) if annotations else None,
+                segmentation,
+                table,
+            )
             for name, items in items_of.items()
         }
         images = sum(map(len, items_of.values()))
@@ -68,6 +78,7 @@ def write_semantics(dataset: str, raw: Path, annotations: Annotations | None, sc
                 "lost": sum(item.lost for item in items),
             },
             parts=kept,
+            network=segmentation.network if segmentation else None,
         ),
     )
     return out
@@ -78,26 +89,31 @@ def _unlabelled(items: Sequence[RawItem]) -> LabelRecord:
     return LabelRecord(items=[LabelItem(key=key, split=split, outcome="unlabelled") for key, split in keys], part=None)
 
 
-def label_partition(raw: Path, labeller: Labeller, table: ClassTable, tar: Path) -> LabelRecord:
-    """Label and edge maps of the images of one raw tar; no tar when none has any."""
+def label_partition(
+    raw: Path, labeller: Labeller | None, segmentation: Segmentation | None, table: ClassTable, tar: Path
+) -> LabelRecord:
+    """Label and edge maps of the images of one raw tar, with the network's name where it drew them; no tar when none
+    has any."""
     items: list[LabelItem] = []
 
     def members() -> Iterator[tuple[str, bytes]]:
         for key, files in read_samples(raw):
-            sidecar = msgspec.json.decode(files["json"], type=RawSidecar)
+            sidecar = msgspec.json.decode(files.pop("json"), type=RawSidecar)
+            item = functools.partial(LabelItem, key=key, split=sidecar.split)
             try:
-                found = labeller.label(sidecar)
+                found = labeller.label(sidecar) if labeller else None
+                network = segmentation if found is None else None
+                if network:
+                    found = network.draw(files.popitem()[1], sidecar)
             except Rejected as error:
-                items.append(LabelItem(key=key, split=sidecar.split, outcome="rejected", reason=error.reason))
+                items.append(item(outcome="rejected", reason=error.reason))
                 continue
             if found is None:
-                items.append(LabelItem(key=key, split=sidecar.split, outcome="unlabelled"))
+                items.append(item(outcome="unlabelled"))
                 continue
             items.append(
-                LabelItem(
-                    key=key,
-                    split=sidecar.split,
-                    outcome="labelled",
+                item(
+                    outcome="pseudo-labelled" if network else "labelled",
                     objects=found.objects,
                     lost=found.lost,
                     part=tar.name,
@@ -105,8 +121,11 @@ def label_partition(raw: Path, labeller: Labeller, table: ClassTable, tar: Path)
             )
             yield f"{key}.labels.png", png(narrowed(found.labels, table))
             yield f"{key}.edges.png", png(instance_edges(found.instances))
+            if network:
+                yield f"{key}.json", manifest.encode(network.network)
 
-    count = write_tar(tar, members()) // 2
+    write_tar(tar, members())
+    count = sum(item.part is not None for item in items)
     if not count:
         tar.unlink()
     return LabelRecord(items=items, part=described(tar, count) if count else None)

@@ -16,6 +16,7 @@ from gencomp.data.dataset import SelectionConfig, Split
 from gencomp.data.failure import Rejected
 from gencomp.data.manifest import (
     LabelManifest,
+    LabelNetwork,
     Part,
     RawItem,
     RawManifest,
@@ -120,14 +121,14 @@ def shard_partition(
                 maps.pop(key, None)
                 rejects.append(Reject(id=sidecar.id, key=key, split=sidecar.split, reason=error.reason))
                 continue
-            resized = _resized_maps(key, maps.get(key), selected)
+            resized, network = _resized_maps(key, maps.get(key), selected), _network(maps.get(key))
             for tile in tiles(selection, key, selected):
                 samples.append(tile.key)
                 yield f"{tile.key}.{tile.extension}", tile.data
                 for name, pixels in resized.items():
                     left, upper, right, lower = tile.box
                     yield f"{tile.key}.{name}", png(pixels[upper:lower, left:right])
-                yield f"{tile.key}.json", manifest.encode(_sidecar(sidecar, selected, tile))
+                yield f"{tile.key}.json", manifest.encode(_sidecar(sidecar, selected, tile, network))
 
     write_tar(tar, members())
     if not samples:
@@ -149,7 +150,12 @@ def _resized_maps(key: str, maps: dict[str, bytes] | None, selected: Selected) -
     }
 
 
-def _sidecar(raw: RawSidecar, selected: Selected, tile: Tile) -> ShardSidecar:
+def _network(maps: dict[str, bytes] | None) -> LabelNetwork | None:
+    """What drew the maps, None for annotations and where there are none."""
+    return msgspec.json.decode(maps["json"], type=LabelNetwork) if maps and "json" in maps else None
+
+
+def _sidecar(raw: RawSidecar, selected: Selected, tile: Tile, network: LabelNetwork | None) -> ShardSidecar:
     left, upper, right, lower = tile.box
     return ShardSidecar(
         key=tile.key,
@@ -162,6 +168,7 @@ def _sidecar(raw: RawSidecar, selected: Selected, tile: Tile) -> ShardSidecar:
         license=raw.license,
         title=raw.title,
         id=raw.id,
+        labels_by=network,
     )
 
 

@@ -1,15 +1,16 @@
 """What became of every picture that a dataset asked for, read from the manifests of download and shards."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gencomp.data.dataset import Split
 from gencomp.data.manifest import RawItem, RawManifest, ShardManifest, digest, read
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+ENDS = ("kept", "refused", "lost")
 
 
 class Credit(NamedTuple):
@@ -21,6 +22,22 @@ class Credit(NamedTuple):
     """Author and licence as one line; empty where neither is known."""
 
 
+class Outcome(NamedTuple):
+    """How many pictures came to one end."""
+
+    end: Literal["kept", "refused", "lost"]
+    """`refused` by the selection, `lost` where the download did not bring them."""
+    reason: str
+    """As the manifest says it; empty for those kept."""
+    counts: list[int]
+    """By split, in the order of the account's."""
+
+    @property
+    def total(self) -> int:
+        """Over all splits."""
+        return sum(self.counts)
+
+
 class Account(NamedTuple):
     """The account of one dataset."""
 
@@ -28,14 +45,16 @@ class Account(NamedTuple):
     source: str
     recipe: str
     classes: int
-    asked: int
-    downloaded: int
-    lost: list[tuple[str, int]]
-    """Pictures that the download did not bring, by reason, most frequent first."""
-    rejected: list[tuple[str, int]]
-    """Pictures that the selection refused, by reason, most frequent first."""
-    splits: list[tuple[str, int]]
-    """Pictures kept, by split."""
+    splits: list[Split]
+    """Those that were asked for."""
+    asked: list[int]
+    """Pictures by split."""
+    outcomes: list[Outcome]
+    """Those kept, those refused, those lost; the most frequent reason first. They add up to `asked` in every split."""
+    samples: int
+    """In the shards: more than pictures kept, where those were cut into tiles."""
+    labelled: int
+    """Pictures kept that have a label map."""
     absent: list[tuple[str, str, str]]
     """(id, split, reason) of each picture asked for and not kept."""
     credits: dict[str, Credit]
@@ -50,17 +69,18 @@ def read_account(dataset: str, raw: Path, shards: Path) -> Account:
     """The account of a dataset from its two folders. Raises DataError when a manifest is missing or does not fit."""
     download = read(raw / "manifest.json", RawManifest)
     manifest = read(shards / "manifest.json", ShardManifest)
-    lost = {item.id for item in download.items if item.outcome != "ok"}
+    asked = Counter(item.split for item in download.items)
+    splits = [split for split in SPLITS if split in asked]
     return Account(
         dataset=dataset,
         source=download.source,
         recipe=manifest.recipe,
         classes=manifest.classes,
-        asked=len(download.items),
-        downloaded=len(download.items) - len(lost),
-        lost=_counted(reject.reason for reject in manifest.rejects if reject.id in lost),
-        rejected=_counted(reject.reason for reject in manifest.rejects if reject.id not in lost),
-        splits=[(split, manifest.splits[split].samples) for split in SPLITS if split in manifest.splits],
+        splits=splits,
+        asked=[asked[split] for split in splits],
+        outcomes=_outcomes(download, manifest, splits),
+        samples=sum(split.samples for split in manifest.splits.values()),
+        labelled=manifest.counts.labelled,
         absent=[(reject.id, reject.split, reject.reason) for reject in manifest.rejects],
         credits={item.key: _credit(item) for item in download.items if item.key is not None},
         raw_digest=digest(raw / "manifest.json"),
@@ -68,8 +88,15 @@ def read_account(dataset: str, raw: Path, shards: Path) -> Account:
     )
 
 
-def _counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    return sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
+def _outcomes(download: RawManifest, shards: ShardManifest, splits: Sequence[Split]) -> list[Outcome]:
+    rejected = {reject.id: reject.reason for reject in shards.rejects}
+    found: dict[tuple[Literal["kept", "refused", "lost"], str], Counter[Split]] = defaultdict(Counter)
+    found["kept", ""] = Counter()
+    for item in download.items:
+        end: Literal["kept", "refused", "lost"] = "refused" if item.id in rejected else "kept"
+        found["lost" if item.outcome == "rejected" else end, rejected.get(item.id, "")][item.split] += 1
+    ordered = sorted(found.items(), key=lambda entry: (ENDS.index(entry[0][0]), -entry[1].total(), entry[0][1]))
+    return [Outcome(end, reason, [counts[split] for split in splits]) for (end, reason), counts in ordered]
 
 
 def license_name(text: str) -> str:

@@ -1,13 +1,30 @@
 """The order of batches is exact, whoever reads them."""
 
+import hashlib
+import io
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
-from gencomp.data.loader import Batch, Loader, scaled, split_size, stored_samples
+from gencomp.data.archive import write_tar
+from gencomp.data.loader import (
+    Batch,
+    Loader,
+    Window,
+    _window,
+    decode,
+    encoded_samples,
+    scaled,
+    split_size,
+    stored_samples,
+)
 
 
 def loader(shards: Path, batch: int = 3, seed: int = 1) -> Loader:
@@ -114,3 +131,132 @@ def test_colour_jitter_changes_the_colours_of_the_image_and_nothing_else(photo_s
     assert plain.labels is not None and jittered.labels is not None
     assert torch.equal(plain.labels, jittered.labels)
     assert not torch.equal(plain.images, jittered.images)
+
+
+def write_split(folder: Path, samples: dict[str, dict[str, bytes]]) -> Path:
+    """Shards of one training tar."""
+    members = [(f"{key}.{name}", data) for key, files in samples.items() for name, data in files.items()]
+    write_tar(folder / "train-000000.tar", members)
+    split = {"samples": len(samples), "shards": [{"name": "train-000000.tar", "samples": len(samples)}]}
+    (folder / "manifest.json").write_text(json.dumps({"classes": 4, "splits": {"train": split}}))
+    return folder
+
+
+def file(pixels: NDArray[np.uint8], form: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, quality=95)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """Four samples of noise, larger and smaller than a crop, with maps."""
+    draw = np.random.default_rng(7)
+    samples = {}
+    for number, size in enumerate(((80, 96), (64, 64), (30, 70), (200, 50))):
+        image = draw.integers(0, 256, (*size, 3), np.uint8)
+        labels = draw.integers(0, 4, size, np.uint8)
+        edges = (labels == 0).astype(np.uint8) * 255
+        samples[str(number)] = {"png": file(image), "labels.png": file(labels), "edges.png": file(edges)}
+    return write_split(tmp_path, samples)
+
+
+@pytest.mark.parametrize("cache", [0, 1])
+def test_batches_without_reduction_are_pinned_to_their_bytes(noise: Path, cache: int) -> None:
+    """Whoever resumes a training gets the crops that it began with."""
+    found = hashlib.sha256()
+    how = Loader(noise, "train", 3, 48, 1, cache_megabytes=cache)
+    for batch in itertools.islice(how.batches(0), 6):
+        assert batch.labels is not None and batch.edges is not None
+        found.update(repr((batch.keys, batch.images.shape)).encode())
+        for tensor in (batch.images, batch.labels, batch.edges):
+            found.update(tensor.contiguous().numpy().tobytes())
+    assert found.hexdigest() == "2eed7dea73db37a3437a4df49e7397a8d0b77cd59ced2744345cbe0635712ee6"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_carries_what_the_json_of_its_samples_says(tmp_path: Path, workers: int) -> None:
+    image = file(np.zeros((60, 60, 3), np.uint8))
+    about = {"author": "Åsa", "labels_by": {"name": "net.onnx", "sha256": "ab"}}
+    shards = write_split(tmp_path, {"a": {"png": image, "json": json.dumps(about).encode()}, "b": {"png": image}})
+    batch = next(Loader(shards, "train", 2, 48, 1).batches(0, workers=workers))
+    assert dict(zip(batch.keys, batch.metadata, strict=True)) == {"a": about, "b": {}}
+    assert isinstance(batch.metadata, tuple)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Three JPEGs and a PNG of 301 x 203 pixels, the left half dark and labelled 0, the right half bright and labelled
+    1, with their border as an edge; every fourth pixel is brighter, which only an average tells."""
+    across = np.arange(301)
+    image = np.full((203, 301, 3), 60, np.uint8)
+    image[:, across >= 150] = 190
+    image[::2, ::2] += 20
+    labels = np.broadcast_to((across >= 150).astype(np.uint8), (203, 301)).copy()
+    edges = np.broadcast_to((across == 150).astype(np.uint8) * 255, (203, 301)).copy()
+    maps = {"labels.png": file(labels), "edges.png": file(edges)}
+    jpegs = {key: {"jpg": file(image, "JPEG")} | maps for key in "abc"}
+    return write_split(tmp_path, jpegs | {"d": {"png": file(image)} | maps})
+
+
+def reducing(shards: Path, **how: int) -> Loader:
+    return Loader(shards, "train", 4, 24, 1, largest_reduction=8.4)._replace(**how)
+
+
+def test_a_jpeg_is_decoded_at_the_scale_that_its_window_leaves(large: Path) -> None:
+    black = np.zeros((203, 301, 3), np.uint8)
+    jpg, png = {"jpg": file(black, "JPEG")}, {"png": file(black)}
+    seen = Counter[int]()
+    for epoch in range(200):
+        window = _window(reducing(large), epoch, ("a", jpg))
+        assert 24 <= window.side < 48 and window.side * window.reduction <= 202
+        seen[window.reduction] += 1
+        plain = _window(reducing(large), epoch, ("a", png))
+        assert plain.reduction == 1 and plain.side // window.reduction == window.side
+    assert set(seen) == {1, 2, 4, 8} and seen[4] > seen[2] > seen[1]
+
+
+def test_a_small_image_is_not_reduced_below_the_crop(large: Path) -> None:
+    small = ("s", {"jpg": file(np.zeros((47, 300, 3), np.uint8), "JPEG")})
+    tiny = ("t", {"jpg": file(np.zeros((9, 9, 3), np.uint8), "JPEG")})
+    for epoch in range(50):
+        window = _window(reducing(large), epoch, small)
+        assert window.reduction == 1 and 24 <= window.side <= 47
+        assert _window(reducing(large), epoch, tiny) == Window(24, 1)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_maps_follow_an_image_that_its_decoder_reduces(large: Path, reduction: int) -> None:
+    raw = next(raw for raw in encoded_samples(reducing(large), 0) if "jpg" in raw[1])
+    sample = decode(raw, reduction)
+    size = -(-203 // reduction), -(-301 // reduction)
+    assert sample.labels is not None and sample.edges is not None
+    assert sample.image.shape == (*size, 3) and sample.labels.shape == sample.edges.shape == size
+    bright = sample.image.mean((0, 2)) > 125
+    assert np.abs(bright.astype(int) - sample.labels[0]).sum() <= 1
+    assert np.flatnonzero(sample.edges[0]).tolist() == [150 // reduction] and (sample.edges == sample.edges[0]).all()
+
+
+def test_reduced_crops_are_averages_whatever_reduced_them(large: Path) -> None:
+    batches = list(itertools.islice(reducing(large).batches(0), 12))
+    seen = 0
+    for batch in batches:
+        assert batch.labels is not None and batch.images.shape == (4, 3, 24, 24)
+        for image, labels in zip(batch.images, batch.labels, strict=True):
+            for id, value in ((0, 65), (1, 195)):
+                inside = image.float().mean(0)[labels == id]
+                if len(inside) > 100:
+                    assert abs(inside.median() - value) < 12
+                    seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize("how", [{"workers": 2}, {"workers": 0, "cache_megabytes": 1}, {"workers": 0, "start": 5}])
+def test_reduced_batches_are_the_same_for_whoever_reads_them(large: Path, how: dict[str, int]) -> None:
+    """Also when what is cached came at another scale first, and in a run that begins later."""
+    start, workers = how.pop("start", 0), how.pop("workers")
+    whole = list(itertools.islice(reducing(large).batches(0), 12))
+    other = itertools.islice(reducing(large, **how).batches(start, workers=workers), 12 - start)
+    for a, b in zip(whole[start:], other, strict=True):
+        assert a.keys == b.keys and torch.equal(a.images, b.images)
+        assert a.labels is not None and b.labels is not None and torch.equal(a.labels, b.labels)

@@ -108,8 +108,16 @@ def test_what_others_wrote_is_text_and_never_markup(report: Report) -> None:
 
 def test_the_page_accounts_for_the_data_and_names_what_it_was_computed_from(repository: Path, report: Report) -> None:
     page = html.unescape(report.html.decode())
-    assert "4 asked for, 3 downloaded, 2 kept" in page
-    assert "refused: greyscale" in page and "lost: missing" in page
+    table = re.search(r'<table class="outcomes">(.*?)</table>', page, re.DOTALL)
+    assert table is not None
+    rows = [re.findall(r"<t[hd][^>]*>(?:<span[^>]*>)?([^<]*)", row) for row in table[1].split("<tr>")[1:]]
+    assert rows == [
+        ["Pictures", "train", "val", "all", "share"],
+        ["asked for", "2", "2", "4", ""],
+        ["kept", "0", "2", "2", ""],
+        ["refused: greyscale", "1", "0", "1", ""],
+        ["lost: missing", "1", "0", "1", ""],
+    ]
     for variant in VARIANTS:
         assert json.loads((repository / f"metrics/{variant}.json").read_text())["package"] in page
     assert "ab" * 32 in page

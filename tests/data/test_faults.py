@@ -1,0 +1,164 @@
+"""A disk that is full, and a mask that would fill the memory: one line or one reason, and nothing half done."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from gencomp.data import manifest
+from gencomp.data.manifest import RawSidecar
+from gencomp.data.openimages_labels import OpenImagesLabels
+
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., bytes]
+
+
+def project(folder: Path, photos: Path, **source: object) -> None:
+    """params.yaml with the dataset `own` of a folder of photographs, two to a partition."""
+    own = {
+        "source": {"kind": "folder", "root": str(photos), "validation_share": 0.1, **source},
+        "selection": {"recipe": "none", "minimum_side": 1},
+        **{"shard_samples": 2, "maximum_missing": 0.0, "maximum_megabytes": 64, "maximum_megapixels": 170},
+        **{"subset": {}, "watch": str(photos)},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump({"datasets": {"own": own}}))
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A small disk at `folder`, and what gives it another size; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if os.geteuid() != 0 or mount is None or umount is None:
+        pytest.skip("only root may mount a small tmpfs")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted here: {done.stderr.strip()}")
+
+    def resize(to: str) -> None:
+        subprocess.run([mount, "-o", f"remount,size={to}", folder], check=True, timeout=10)
+
+    try:
+        yield resize
+    finally:
+        subprocess.run([umount, folder], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("full", ["all", "data"])
+def test_a_full_disk_ends_the_download_in_one_line_and_it_goes_on_once_there_is_room(
+    tmp_path: Path, make_photo: Make, full: str
+) -> None:
+    """All of the checkout lies on a disk of 2 MB, or what `data` links to alone; the photographs have over 3 MB."""
+    photos, checkout, disk = tmp_path / "photos", tmp_path / "checkout", tmp_path / "disk"
+    photos.mkdir()
+    for index in range(8):
+        (photos / f"{index}.png").write_bytes(make_photo(index, 640, 480, "PNG"))
+    assert sum(path.stat().st_size for path in photos.iterdir()) > 3_000_000
+    with tmpfs(disk, "2m") as resize:
+        if full == "all":
+            checkout = disk / "checkout"
+        project(checkout, photos)
+        if full == "data":
+            (disk / "data").mkdir()
+            (checkout / "data").symlink_to(disk / "data")
+        failed = run(checkout, "-m", "stages.download", "own")
+        lines = failed.stderr.strip().splitlines()
+        assert failed.returncode == 1
+        assert lines[-1].startswith("download: ") and "No space left on device" in lines[-1]
+        assert [line for line in lines[:-1] if not line.startswith("download own: 8 images")] == []
+        assert not (checkout / "data/raw/own").exists()
+        assert [path for path in disk.rglob("*") if "unfinished" in path.name] == []
+        resize("64m")
+        assert run(checkout, "-m", "stages.download", "own").returncode == 0
+        resumed = contents(checkout / "data/raw/own")
+    project(tmp_path / "roomy", photos)
+    assert run(tmp_path / "roomy", "-m", "stages.download", "own").returncode == 0
+    assert resumed == contents(tmp_path / "roomy/data/raw/own") and len(resumed) > 4
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """A whole PNG of 30,000 x 30,000 pixels, one bit each: 900 MB once decoded, a hundred kilobytes in the file."""
+    pack, row = zlib.compressobj(1), bytes(1 + 30_000 // 8)
+    pixels = b"".join([*(pack.compress(row) for _ in range(30_000)), pack.flush()])
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    whole = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    assert len(whole) < 1_000_000
+    return whole
+
+
+GROWTH = """
+import resource
+from stages import download, semantics
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+download.main("own")
+before = peak()
+semantics.main("own")
+print(peak() - before)
+"""
+
+
+def test_a_mask_that_is_a_bomb_is_refused_with_its_reason_and_never_decoded(
+    tmp_path: Path, make_photo: Make, bomb: bytes
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, labels in (("good", None), ("bomb", bomb)):
+        (photos / f"{name}.png").write_bytes(make_photo(1, 93, 61, "PNG"))
+        file = io.BytesIO()
+        Image.new("L", (93, 61), 1).save(file, "PNG")
+        (photos / f"{name}.labels.png").write_bytes(labels or file.getvalue())
+    project(tmp_path, photos, classes=["sky", "ground"])
+    done = run(tmp_path, "-c", GROWTH)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "data/semantics/own/manifest.json").read_text())
+    assert {item["key"]: item["reason"] or item["outcome"] for item in found["items"]} == {
+        "bomb-png": "labels-too-large",
+        "good-png": "labelled",
+    }
+    assert int(done.stdout.splitlines()[-1]) < 50e6
+
+
+def test_an_object_mask_that_is_a_bomb_counts_as_lost_beside_the_others(
+    bucket: Any, tmp_path: Path, make_mask: Make, bomb: bytes
+) -> None:
+    bucket.add("0a")
+    bucket.add_mask("0a", "/m/cat", "b1", make_mask((10, 10, 50, 40)))
+    bucket.add_mask("0a", "/m/dog", "b2", bomb)
+    bucket.write()
+    folder = tmp_path / "annotations"
+    shutil.copytree(bucket.root / "annotations", folder)
+    (folder / "class-descriptions-boxable.csv").rename(folder / "classes.csv")
+    about: Any = {"id": "0a", "key": "0a", "split": "train", "width": 93, "height": 61}
+    rest = {"author": None, "license": None, "title": None}
+    item = {"outcome": "ok", "reason": None, "bytes": 1, "sha256": None, "part": "x"}
+    items = [manifest.RawItem(**about, **rest, **item)]
+    found = OpenImagesLabels(folder, items).of(items).label(RawSidecar(**about, **rest, orientation=1))
+    assert found is not None and (found.objects, found.lost) == (1, 1)
