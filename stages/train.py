@@ -77,6 +77,7 @@ def main(variant: str, rank_folder: str = "") -> None:
     config = params(VariantConfig, "variants", variant)
     seed, threads = params(int, "seed"), params(int, "threads")
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # before there are threads, which inherit it; see docs/log.md
     keep_freed_memory()
     shards = Path("data/shards") / config.dataset
     try:

@@ -20,6 +20,10 @@ SHIPPED = {
         "6fa3d47df4e465d5de5cb7375dd2fb0293bcd8f3459f8ec658ac0e0e49ee00d5",
         "d6ec325f2988fb62041b2ef5d4952bcc4a630458f86abbb47eba403128b47058",
     ),
+    "light-2": (
+        "a4300301e40791a6401652c7e9c6b80c1c8208cc0cd01bbca8e21c7d53c42eed",
+        "9c915d907e697e7f25d701c20c5f818b8133f5d16e43e4bdab04091c3693dcc7",
+    ),
 }
 """Fingerprint, and SHA-256 of the golden stream's symbols, of each; the last is the default."""
 
