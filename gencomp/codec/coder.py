@@ -72,10 +72,16 @@ def encode(
     coded = _everywhere(symbols.shape[1:]) if positions is None else positions
     raw = pack_symbols(symbols[:, coded].reshape(-1), frequencies.shape[1]).rstrip(b"\0")
     found = [Coded("raw", raw)]
+    messages: dict[Entropy, list[Message]] = {}
     if entropy != "raw":
-        found.append(Coded("static", _encode_range(_messages(symbols, frequencies, None, coded))))
+        messages["static"] = _messages(symbols, frequencies, None, coded)
     if entropy == "context" and contexts is not None:
-        found.append(Coded("context", _encode_range(_messages(symbols, frequencies, contexts, coded))))
+        messages["context"] = _messages(symbols, frequencies, contexts, coded)
+    sealed = {name: _encode_range(ones) for name, ones in messages.items()}
+    most = min(len(payload) for payload in (raw, *sealed.values()))
+    found += [
+        Coded(name, _shortened(payload, messages[name])) for name, payload in sealed.items() if _least(payload) <= most
+    ]
     return min(found, key=lambda one: len(one.payload))
 
 
@@ -102,9 +108,14 @@ def _least_ranged(messages: list[Message]) -> list[int]:
     least = []
     for message in messages:
         _put(encoder, message)
-        sealed = encoder.get_compressed().astype(">u4").tobytes()[:-_TAIL]
-        least.append(min(len(sealed.rstrip(b"\0")), len(sealed.rstrip(b"\xff"))))  # cut, or carried over into there
+        least.append(_least(_sealed(encoder)))
     return least
+
+
+def _least(sealed: bytes) -> int:
+    """A length that `_shortened` does not stay below."""
+    kept = sealed[:-_TAIL]
+    return min(len(kept.rstrip(b"\0")), len(kept.rstrip(b"\xff")))  # cut, or carried over into there
 
 
 def decode(
@@ -176,10 +187,15 @@ def _put(encoder: constriction.stream.queue.RangeEncoder, message: Message) -> N
 
 
 def _encode_range(messages: list[Message]) -> bytes:
+    """The messages as the coder seals them, with whole words."""
     encoder = constriction.stream.queue.RangeEncoder()
     for message in messages:
         _put(encoder, message)
-    return _shortened(encoder.get_compressed().astype(">u4").tobytes(), messages)
+    return _sealed(encoder)
+
+
+def _sealed(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    return encoder.get_compressed().astype(">u4").tobytes()
 
 
 def _shortened(payload: bytes, messages: list[Message]) -> bytes:
