@@ -23,6 +23,7 @@ from gencomp.data.fetch import Fetcher
 from gencomp.data.manifest import RawManifest
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.packed import packed_images
+from tests.data.handmade import add_members
 
 Make = Callable[..., bytes]
 REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
@@ -31,13 +32,7 @@ REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum
 def packed(members: Iterable[tuple[str, bytes] | tarfile.TarInfo], *, zipped: bool = True) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        for member in members:
-            if isinstance(member, tarfile.TarInfo):
-                tar.addfile(member)
-            else:
-                entry = tarfile.TarInfo(member[0])
-                entry.size = len(member[1])
-                tar.addfile(entry, io.BytesIO(member[1]))
+        add_members(tar, members)
     return gzip.compress(file.getvalue(), 1, mtime=0) if zipped else file.getvalue()
 
 

@@ -22,6 +22,7 @@ from gencomp.data.manifest import RawManifest
 from gencomp.data.semantics import write_semantics
 from gencomp.data.shards import write_shards
 from gencomp.data.tars import Tars
+from tests.data.handmade import add_members
 
 Make = Callable[..., bytes]
 REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
@@ -34,13 +35,7 @@ def source(root: Path, **fields: Any) -> TarSource:
 def write_raw_tar(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
-        for member in members:
-            if isinstance(member, tarfile.TarInfo):
-                tar.addfile(member)
-            else:
-                entry = tarfile.TarInfo(member[0])
-                entry.size = len(member[1])
-                tar.addfile(entry, io.BytesIO(member[1]))
+        add_members(tar, members)
 
 
 @pytest.fixture
