@@ -18,17 +18,19 @@ from PIL import Image
 from torch import Tensor
 
 from gencomp.data.loader import derived_seed
-from gencomp.models.compressor import ModelConfig
+from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
+from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
+from gencomp.training.context import ContextConfig, fit_context
 from gencomp.training.growth import grown, is_grown
 from gencomp.training.histogram import draw_usage
 from gencomp.training.memory import keep_freed_memory
-from gencomp.training.tables import count_centers
+from gencomp.training.tables import count_centers, training_latents
 from gencomp.training.terminal import progress_line
 from gencomp.training.trainer import DivergedError, Observer, Progress, Trained, TrainingConfig, train
 from gencomp.weights.failure import MissingWeightsError
@@ -51,6 +53,9 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     init: str | None = None
     """A trained model to start from: a shipped name, a package folder or an MLflow URI; none: from noise."""
     training: TrainingConfig
+    context: ContextConfig | None = None
+    """The context network, learned after the rest, from that of `init` on if there is one of its shape; none: tables of
+    frequencies by neighbours instead."""
     half_precision: bool = False
     """Store the package's tensors as float16: half the bytes, for networks that were seen to bear it."""
 
@@ -67,6 +72,8 @@ class Start(NamedTuple):
     """Of the package that `init` names; none: noise."""
     content: str
     """Content hash of that package, or nothing."""
+    network: ContextWeights | None = None
+    """Its context network, if it has one."""
 
 
 def main(variant: str, rank_folder: str = "") -> None:
@@ -104,14 +111,14 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     package = load_package(folder)
     model, content = config.model or package.config, content_hash(folder)
     if model == package.config:
-        return Start(model, package.compressor.state_dict(), content)
+        return Start(model, package.compressor.state_dict(), content, package.network)
     if not is_grown(model, package.config):
         raise StageError(
             f"{variant}: `model` is not the config of {config.init}, nor that with more residual blocks; "
             "leave it out to take that"
         )
     generator = torch.Generator().manual_seed(derived_seed(seed, "growth"))
-    return Start(model, grown(package.compressor, model, generator), content)
+    return Start(model, grown(package.compressor, model, generator), content, package.network)
 
 
 def _spread(variant: str, processes: int, folder: Path) -> None:
@@ -157,10 +164,13 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
 
         result = trained(Observer(progress, picture, warn))
         finished = folder / "finished"
-        counts = count_centers(result.compressor, shards, TABLE_IMAGES)
+        compressor = result.compressor
+        counts = count_centers(training_latents(compressor, shards, TABLE_IMAGES), start.model.levels)
+        network = config.context and _context_network(variant, config.context, compressor, shards, seed, start.network)
+        contexts = None if network else fit_contexts(counts)
+        models = fit_frequencies(counts.sum(1)), contexts, network
         shutil.rmtree(finished, ignore_errors=True)
-        tables = fit_frequencies(counts.sum(1)), fit_contexts(counts)
-        save_package(finished / "package", start.model, result.compressor, *tables, half=config.half_precision)
+        save_package(finished / "package", start.model, compressor, *models, half=config.half_precision)
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))
@@ -168,6 +178,29 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
     _publish(pictures, Path("history") / f"{variant}-pictures")
     _publish(finished / "history.csv", Path("history") / f"{variant}.csv")
     _publish(finished / "centers.csv", Path("history") / f"{variant}-centers.csv")
+
+
+def _context_network(
+    variant: str,
+    config: ContextConfig,
+    compressor: Compressor,
+    shards: Path,
+    seed: int,
+    start: ContextWeights | None,
+) -> ContextWeights:
+    latents = [
+        latent
+        for mirrored in (False, True)
+        for latent in training_latents(compressor, shards, TABLE_IMAGES, mirrored=mirrored)
+    ]
+    network = ContextNetwork.from_weights(start) if start and start.hidden == config.hidden else None
+    with progress_line(f"{variant} context", config.steps) as line:
+
+        def observe(step: int, bits: float) -> None:
+            line(Progress(step, {"bits per symbol": bits}, np.zeros(0, np.int64)))
+
+        seed = derived_seed(seed, "context")
+        return fit_context(latents, compressor.config.levels, config, seed, network, observe).weights()
 
 
 def resume_key(config: VariantConfig, seed: int, threads: int, shards: Path, initial: str) -> str:

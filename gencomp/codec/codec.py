@@ -22,6 +22,7 @@ from gencomp.codec.container import (
     pack,
     parse,
 )
+from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
@@ -60,6 +61,7 @@ class Codec:
         self._device = torch.device(device)
         self._compressor = package.compressor.to(self._device).eval()
         self._fingerprint = package.fingerprint[:FINGERPRINT_BYTES]
+        self._context = None if package.network is None else ContextModel(package.network)
         channels = package.config.channels
         self._codable = range(1 if package.config.nested else channels, channels + 1)
 
@@ -199,21 +201,35 @@ class Codec:
         """
         pixels = rgb.width * rgb.height
         aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
+        coding = self._coding(symbols, None)
         least = least_payloads(symbols, self.package.frequencies, self.package.contexts, entropy)
-        for count in reversed(self._codable):
-            if aim.allows(HEADER_BYTES + least[count - 1], pixels):
-                stream = self._stream(rgb, symbols[:count], entropy)
-                if aim.allows(len(stream), pixels):
-                    return stream
+        by_network = entropy == "context" and coding is not None
+        likely = []
+        for count in self._codable:
+            by_network = by_network and aim.allows(HEADER_BYTES + _fewest_bytes(coding, count), pixels)
+            if by_network or aim.allows(HEADER_BYTES + least[count - 1], pixels):
+                likely.append(count)
+        for count in reversed(likely):
+            stream = self._stream(rgb, symbols[:count], entropy, coding=coding)
+            if aim.allows(len(stream), pixels):
+                return stream
         if limit is None:
-            return self._stream(rgb, symbols[:1], entropy)
-        sizes = [len(self._stream(rgb, symbols[:count], entropy)) for count in self._codable]
+            return self._stream(rgb, symbols[:1], entropy, coding=coding)
+        sizes = [len(self._stream(rgb, symbols[:count], entropy, coding=coding)) for count in self._codable]
         raise limit.refusal(min(sizes), pixels)
 
-    def _stream(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy, side: Side | None = None) -> bytes:
-        """The stream of the symbols (C, h, w) that are to be coded."""
+    def _stream(
+        self,
+        rgb: Image.Image,
+        symbols: Symbols,
+        entropy: Entropy,
+        side: Side | None = None,
+        coding: Coding | None = None,
+    ) -> bytes:
+        """The stream of the symbols (C, h, w) that are to be coded; `coding` of them and of more channels."""
         positions = None if side is None else self._positions(side.mask, rgb.size)
-        coded = encode(symbols, *self._tables(len(symbols)), entropy, positions)
+        coding = coding or self._coding(symbols, positions)
+        coded = encode(symbols, *self._tables(len(symbols)), entropy, positions, coding)
         mode = self.package.config.mode
         header = Header(rgb.width, rgb.height, len(symbols), coded.entropy, self._fingerprint, mode)
         return pack(header, coded.payload if side is None else join_payload(Parts(pack_side(side), coded.payload)))
@@ -276,7 +292,12 @@ class Codec:
         if header.mode == "sc":
             mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
             positions = self._positions(mask, size)
-        return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions)
+        model = self._context and self._context.first(header.channels)
+        return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions, model)
+
+    def _coding(self, symbols: Symbols, positions: Bits | None) -> Coding | None:
+        """None where the model has no context network."""
+        return self._context and Coding(self._context, symbols, positions)
 
     def _tables(self, channels: int) -> tuple[Frequencies, Contexts | None]:
         """Of the first channels."""
@@ -328,3 +349,9 @@ def _replicated(array: npt.NDArray[Number], height: int, width: int) -> npt.NDAr
     """An array (H, W, ...) grown to height x width by its last row and column."""
     edges = ((0, height - array.shape[0]), (0, width - array.shape[1]))
     return np.pad(array, edges + ((0, 0),) * (array.ndim - 2), mode="edge")
+
+
+def _fewest_bytes(coding: Coding, channels: int) -> int:
+    """A size that a payload by the context network stays below by a chance of 2**-32 at most: its bits, less four bytes
+    in case its last ones are zeros."""
+    return max(0, int(coding.bits(channels) / 8) - 4)

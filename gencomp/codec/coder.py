@@ -4,11 +4,12 @@
 |---|---|---|
 | raw | base L, each in log2(L) bits | channels, rows, columns |
 | static | by their channel's frequencies | channels, rows, columns |
-| context | by their channel's frequencies beside their left and upper neighbours | channels, antidiagonals, rows |
+| context | as their model's context network expects them, given those around them | waves, see context.py |
+| context, without a network | by their channel's frequencies beside their neighbours | channels, antidiagonals, rows |
 
-Of left neighbour a and upper neighbour b, the frequencies are those of row L a + b of the channel's table; a neighbour
-outside the picture or outside SC's mask counts as L // 2. On an antidiagonal no symbol is another one's neighbour, so a
-decoder takes it in one step.
+Without a network, the frequencies beside left neighbour a and upper neighbour b are those of row L a + b of the
+channel's table; a neighbour outside the picture or outside SC's mask counts as L // 2. On an antidiagonal no symbol is
+another one's neighbour, so a decoder takes it in one step.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
+from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.radix import pack_symbols, unpack_symbols
 from gencomp.codec.side import Bits
 from gencomp.codec.tables import CONTEXT_MODEL, context_rows, static_models
@@ -47,7 +49,7 @@ class Coded(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What the range coder gets of one channel."""
+    """What the range coder gets of one channel, or of all of them by the context network."""
 
     symbols: npt.NDArray[np.int32]
     """(n,), in their order."""
@@ -63,11 +65,12 @@ def encode(
     contexts: Contexts | None,
     entropy: Entropy,
     positions: Bits | None = None,
+    coding: Coding | None = None,
 ) -> Coded:
     """Code symbols (C, h, w), all of them or those at `positions`; elsewhere they must be L // 2.
 
     `context` takes the shortest of context, where there are tables for it, static and raw, `static` that of the last
-    two, so the bound always holds.
+    two, so the bound always holds. `coding`, of the same symbols and positions, takes the place of the tables.
     """
     coded = _everywhere(symbols.shape[1:]) if positions is None else positions
     raw = pack_symbols(symbols[:, coded].reshape(-1), frequencies.shape[1]).rstrip(b"\0")
@@ -75,7 +78,10 @@ def encode(
     messages: dict[Entropy, list[Message]] = {}
     if entropy != "raw":
         messages["static"] = _messages(symbols, frequencies, None, coded)
-    if entropy == "context" and contexts is not None:
+    if entropy == "context" and coding is not None:
+        values, rows = coding.message(len(symbols))
+        messages["context"] = [Message(values, CONTEXT_MODEL, rows)]
+    elif entropy == "context" and contexts is not None:
         messages["context"] = _messages(symbols, frequencies, contexts, coded)
     sealed = {name: _encode_range(ones) for name, ones in messages.items()}
     most = min(len(payload) for payload in (raw, *sealed.values()))
@@ -125,6 +131,7 @@ def decode(
     frequencies: Frequencies,
     contexts: Contexts | None = None,
     positions: Bits | None = None,
+    model: ContextModel | None = None,
 ) -> Symbols:
     """The symbols (C, h, w) of `shape`, L // 2 outside `positions`. Raises StreamError for a payload that no encoder
     can have written.
@@ -144,6 +151,8 @@ def decode(
     try:
         if entropy == "static":
             _decode_static(payload, symbols, coded, frequencies)
+        elif model is not None:
+            model.decode(_decoder(payload), symbols, coded)
         elif contexts is None:
             raise StreamError("this stream is coded by context, and its model has no tables for that")
         else:

@@ -1,6 +1,7 @@
 """A trained model as a folder: model.safetensors, config.json and tables.json. Nothing in it is ever executed.
 
-Tensors are stored in single or half precision and always used in single precision.
+Tensors are stored in single or half precision and always used in single precision. The context network, where there is
+one, lies beside them in whole numbers, under names that begin with `context.`.
 """
 
 import hashlib
@@ -21,10 +22,17 @@ from torch import Tensor, nn
 
 from gencomp.config import ConfigError, convert
 from gencomp.models.compressor import Compressor, ModelConfig
+from gencomp.models.context import ContextWeights, network_shapes
 from gencomp.models.entropy import MAX_CONTEXT_LEVELS, PRECISION
 
 PRECISIONS = (torch.float32, torch.float16)
 """Of the numbers in model.safetensors."""
+
+
+NETWORK_PREFIX = "context."
+NETWORK_WEIGHTS = ("own", "before", "seen", "middle", "last")
+MAX_HIDDEN = 1024
+"""Numbers of a context network's hidden layers at most."""
 
 
 class PackageError(ValueError):
@@ -52,6 +60,8 @@ class Package:
     """SHA-256 over decoder tensors as stored, tables and canonical config, 32 bytes; files carry its head."""
     contexts: NDArray[np.int64] | None = None
     """(C, L**2, L) alike, by the left and upper neighbour of a symbol; none where the model has no such tables."""
+    network: ContextWeights | None = None
+    """The context network, which takes the place of `contexts`; none where the model has none."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -68,6 +78,7 @@ def save_package(
     compressor: Compressor,
     frequencies: NDArray[np.int64],
     contexts: NDArray[np.int64] | None = None,
+    network: ContextWeights | None = None,
     *,
     half: bool = False,
 ) -> None:
@@ -78,6 +89,7 @@ def save_package(
     """
     precision = torch.float16 if half else torch.float32
     tensors = {name: _stored(name, tensor, precision) for name, tensor in sorted(compressor.state_dict().items())}
+    tensors |= {} if network is None else network_tensors(network)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         (Path(scratch) / "model.safetensors").write_bytes(save(tensors))
@@ -99,7 +111,8 @@ def load_package(folder: Path) -> Package:
         tables = convert(_json(folder / "tables.json"), Tables, str(folder / "tables.json"))
         frequencies, contexts = _checked(tables, config, folder)
         compressor = _unallocated(config)
-        tensors = _read_tensors(folder / "model.safetensors", compressor)
+        path = folder / "model.safetensors"
+        tensors, network = _read_tensors(path, compressor), _read_network(path, config)
     except FileNotFoundError as error:
         raise PackageError(f"{folder} is no model package: {Path(str(error.filename)).name} is missing") from None
     except (ConfigError, OSError) as error:
@@ -111,8 +124,9 @@ def load_package(folder: Path) -> Package:
         config,
         compressor.eval().requires_grad_(False),
         frequencies,
-        fingerprint(stored, generator, frequencies, contexts),
+        fingerprint(stored, generator, frequencies, contexts, network),
         contexts,
+        network,
     )
 
 
@@ -121,8 +135,10 @@ def fingerprint(
     generator: Mapping[str, Tensor],
     frequencies: NDArray[np.int64],
     contexts: NDArray[np.int64] | None = None,
+    network: ContextWeights | None = None,
 ) -> bytes:
-    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G by name, as stored.
+    """SHA-256 over everything that decoding depends on: canonical config, tables, tensors of G and of the context
+    network by name, as stored.
 
     `config` is the parsed config.json as it is stored, so that a field added to ModelConfig later, with a default,
     leaves the fingerprints of older packages as they are.
@@ -130,10 +146,18 @@ def fingerprint(
     digest = hashlib.sha256(_canonical(config))
     for table in (frequencies, contexts):
         digest.update(b"" if table is None else table.astype("<i8").tobytes())
-    for name, tensor in sorted(generator.items()):
+    whole = {} if network is None else network_tensors(network)
+    for name, tensor in (*sorted(generator.items()), *sorted(whole.items())):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.digest()
+
+
+def network_tensors(network: ContextWeights) -> dict[str, Tensor]:
+    """The context network's numbers by the names that packages store them under."""
+    weights = {name: getattr(network, name) for name in NETWORK_WEIGHTS}
+    biases = {f"b{layer}": bias for layer, bias in enumerate(network.biases, 1)}
+    return {f"{NETWORK_PREFIX}{name}": torch.from_numpy(array) for name, array in (weights | biases).items()}
 
 
 def _stored(name: str, tensor: Tensor, precision: torch.dtype) -> Tensor:
@@ -156,7 +180,8 @@ def _read_tensors(path: Path, compressor: Compressor) -> dict[str, Tensor]:
     expected = compressor.state_dict()
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(NETWORK_PREFIX)]  # noqa: SIM118
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
             if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
                 raise PackageError(f"{path}: its tensors are not those of the network in config.json")
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in shapes}
@@ -164,6 +189,31 @@ def _read_tensors(path: Path, compressor: Compressor) -> dict[str, Tensor]:
         raise PackageError(f"{path}: {error}") from None
     _check_types(path, tensors, expected)
     return tensors
+
+
+def _read_network(path: Path, config: ModelConfig) -> ContextWeights | None:
+    """The context network in a file, if there is one."""
+    with safe_open(path, framework="pt") as file:
+        names = {name.removeprefix(NETWORK_PREFIX) for name in file.keys() if name.startswith(NETWORK_PREFIX)}  # noqa: SIM118
+        if not names:
+            return None
+        slices = {name: file.get_slice(NETWORK_PREFIX + name) for name in names}
+        found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        hidden = [found[name][1][1] if name in found and len(found[name][1]) > 1 else 0 for name in ("b1", "b2")]
+        if found != _network_layout(config, hidden[0], hidden[1]) or not 0 < min(hidden) <= max(hidden) <= MAX_HIDDEN:
+            raise PackageError(f"{path}: its context network is not one for C = {config.channels}, L = {config.levels}")
+        arrays = {name: file.get_tensor(NETWORK_PREFIX + name).numpy() for name in names}
+    weights = (arrays[name] for name in NETWORK_WEIGHTS)
+    network = ContextWeights(*weights, biases=(arrays["b1"], arrays["b2"], arrays["b3"]))
+    if not network.is_exact():
+        raise PackageError(f"{path}: the sums of its context network reach 2**24, where they are no longer exact")
+    return network
+
+
+def _network_layout(config: ModelConfig, first: int, second: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Types and shapes of a context network of the model's channels and levels with hidden layers of these sizes."""
+    shapes = network_shapes(config.channels, config.levels, (first, second))
+    return {name: ("I16" if name in NETWORK_WEIGHTS else "I32", shape) for name, shape in shapes.items()}
 
 
 def _check_types(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

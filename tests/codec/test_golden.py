@@ -5,23 +5,31 @@ A change of any byte here is a change of the format: it needs a new format versi
 
 import json
 from collections.abc import Container
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
+import constriction
 import numpy as np
 import pytest
-from hypothesis import assume, given
+import torch
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.coder import decode, encode
 from gencomp.codec.container import Header, pack, parse
+from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.tables import CONTEXT_MODEL
+from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import load_package
 
 GOLDEN = Path(__file__).parent / "golden"
 U64 = (1 << 64) - 1
+Places = set[tuple[int, int]]
+"""Rows and columns of the positions where symbols are coded."""
 
 
 class Golden(NamedTuple):
@@ -122,6 +130,103 @@ def plain_context(
             if span < 1 << 32:
                 lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
     return [symbols[at] for at in sorted(symbols)]
+
+
+OWN = [(-2, -2), (-2, -1), (-2, 0), (-2, 1), (-2, 2), (-1, -2), (-1, -1), (-1, 0), (-1, 1), (0, -2), (0, -1)]
+AROUND = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]
+SEEN = [*OWN, (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]
+
+
+class PlainNetwork(NamedTuple):
+    """A context network as nested lists of integers, by the names of the tensors that packages hold."""
+
+    own: list[list[list[list[int]]]]
+    before: list[list[list[list[list[int]]]]]
+    seen: list[list[list[int]]]
+    middle: list[list[list[int]]]
+    last: list[list[list[int]]]
+    b1: list[list[int]]
+    b2: list[list[int]]
+    b3: list[list[int]]
+
+    def frequencies(self, c: int, i: int, j: int, a: dict[tuple[int, int, int], int], coded: Places) -> list[int]:
+        h1 = []
+        for row, bias in enumerate(self.b1[c]):
+            total = bias
+            for k, (di, dj) in enumerate(OWN):
+                value = a.get((c, i + di, j + dj), 0)
+                total += self.own[c][row][0][k] * value + self.own[c][row][1][k] * abs(value)
+            for back in range(c):
+                for k, (di, dj) in enumerate(AROUND):
+                    value = a.get((c - 1 - back, i + di, j + dj), 0)
+                    weights = self.before[c][row][back]
+                    total += weights[0][k] * value + weights[1][k] * abs(value)
+            for k, (di, dj) in enumerate(SEEN):
+                total += self.seen[c][row][k] * ((i + di, j + dj) in coded)
+            h1.append(min(255, max(0, total // 8)))
+        h2 = [
+            min(255, max(0, (sum(w * h for w, h in zip(weights, h1, strict=True)) + bias) // 256))
+            for weights, bias in zip(self.middle[c], self.b2[c], strict=True)
+        ]
+        y = [
+            (sum(w * h for w, h in zip(weights, h2, strict=True)) + bias) // 128
+            for weights, bias in zip(self.last[c], self.b3[c], strict=True)
+        ]
+        e = [int(65536 * (Decimal(one - max(y)) / 64).exp()) for one in y]
+        found = [1 + (2**24 - len(y)) * one // sum(e) for one in e]
+        found[y.index(max(y))] += 2**24 - sum(found)
+        return found
+
+
+def plain_by_network(payload: bytes, shape: tuple[int, int, int], network: PlainNetwork, coded: Places) -> list[int]:
+    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
+    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    channels, h, w = shape
+    middle = len(network.last[0]) // 2
+    a: dict[tuple[int, int, int], int] = {}
+    places = sorted((j + 2 * i + 4 * c, c, i, j) for c in range(channels) for i, j in coded)
+    for _, c, i, j in places:
+        row = network.frequencies(c, i, j, a, coded)
+        scale = span >> 24
+        quantile = (point - lower & U64) // scale
+        symbol = 0
+        while quantile >= sum(row[: symbol + 1]):
+            symbol += 1
+        a[c, i, j] = symbol - middle
+        lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
+        if span < 1 << 32:
+            lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+    return [a.get((c, i, j), 0) + middle for c in range(channels) for i in range(h) for j in range(w)]
+
+
+def plain_network(weights: ContextWeights) -> PlainNetwork:
+    names = ("own", "before", "seen", "middle", "last")
+    return PlainNetwork(*(getattr(weights, name).tolist() for name in names), *(b.tolist() for b in weights.biases))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(1, 4), st.sampled_from([0.4, 1]))
+@settings(max_examples=25)
+def test_the_plain_decoder_reads_whatever_a_context_network_codes(
+    seed: int, levels: int, channels: int, share: float
+) -> None:
+    random = np.random.default_rng(seed)
+    network = ContextNetwork(channels, levels, (5, 4))
+    generator = torch.Generator().manual_seed(seed)
+    network.initialise(generator)
+    with torch.no_grad():
+        for parameter in (network.last, network.b1, network.b2, network.b3):
+            parameter.uniform_(-0.7, 0.7, generator=generator)
+    weights = network.weights()
+    h, w = random.integers(1, 9, 2)
+    positions = random.random((h, w)) < share
+    symbols = np.where(positions, random.integers(0, levels, (channels, h, w)), levels // 2).astype(np.uint8)
+    values, rows = Coding(ContextModel(weights), symbols, positions).message(channels)
+    encoder = constriction.stream.queue.RangeEncoder()
+    if values.size:
+        encoder.encode(values, CONTEXT_MODEL, rows)
+    coded = {(i, j) for i, j in np.argwhere(positions).tolist()}
+    payload = encoder.get_compressed().astype(">u4").tobytes()
+    assert plain_by_network(payload, symbols.shape, plain_network(weights), coded) == symbols.reshape(-1).tolist()
 
 
 @pytest.mark.parametrize("golden", golden_streams(), ids=lambda golden: golden.name)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.content import PACKAGE_FILES, content_hash
+from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package
 
@@ -120,6 +121,54 @@ def test_tables_by_context_come_back_and_belong_to_the_fingerprint(tmp_path: Pat
     assert plain.contexts is None
     assert np.array_equal(package.contexts, contexts)
     assert package.fingerprint != plain.fingerprint
+
+
+def write_network(folder: Path, channels: int = CONFIG.channels, levels: int = CONFIG.levels) -> ContextWeights:
+    network = ContextNetwork(channels, levels, (6, 4))
+    network.initialise(torch.Generator().manual_seed(1))
+    compressor = write(folder)
+    save_package(folder, CONFIG, compressor, load_package(folder).frequencies, None, network.weights())
+    return network.weights()
+
+
+def test_a_context_network_comes_back_and_belongs_to_the_fingerprint(tmp_path: Path) -> None:
+    write(tmp_path)
+    plain = load_package(tmp_path)
+    weights = write_network(tmp_path)
+    package = load_package(tmp_path)
+    assert plain.network is None and package.network is not None
+    assert np.array_equal(package.network.before, weights.before) and package.network.before.dtype == np.int16
+    assert np.array_equal(package.network.biases[2], weights.biases[2])
+    assert package.fingerprint != plain.fingerprint
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"context.b3": tensors["context.b3"] + 1}, tmp_path / "model.safetensors")
+    assert load_package(tmp_path).fingerprint != package.fingerprint
+
+
+@pytest.mark.parametrize("wrong", [{"channels": CONFIG.channels + 1}, {"levels": CONFIG.levels - 1}], ids=str)
+def test_a_context_network_of_another_shape_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    write_network(tmp_path, **wrong)
+    with pytest.raises(PackageError, match="its context network is not one for C = "):
+        load_package(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["missing", "float", "inexact", "huge"])
+def test_a_context_network_that_could_not_decode_everywhere_is_refused(tmp_path: Path, change: str) -> None:
+    write_network(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    match change:
+        case "missing":
+            del tensors["context.seen"]
+        case "float":
+            tensors["context.last"] = tensors["context.last"].float()
+        case "inexact":
+            tensors["context.b2"] = torch.full_like(tensors["context.b2"], 2**24)
+        case "huge":
+            tensors["context.b1"] = torch.zeros(CONFIG.channels, 5000, dtype=torch.int32)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(PackageError, match="context network") as error:
+        load_package(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_single_precision_packages_keep_their_fingerprints() -> None:

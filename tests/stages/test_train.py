@@ -5,9 +5,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.models.package import load_package
@@ -58,6 +60,27 @@ def test_a_variant_starts_from_the_package_that_init_names(capfd: pytest.Capture
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
     assert Codec.from_reference("models/tuned").package.fingerprint != base.fingerprint
     assert not list(Path(".scratch/train").glob("*/resume.pt"))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_context_network_is_learned_and_goes_on_from_that_of_init(capfd: pytest.CaptureFixture[str]) -> None:
+    context = {"steps": 40, "hidden": [8, 4], "batch": 2}
+    write(base={"dataset": "photos", "model": MODEL, "training": TRAINING, "context": context})
+    train.main("base")
+    base = load_package(Path("models/base"))
+    assert base.network is not None and base.network.hidden == (8, 4) and base.contexts is None
+    assert "base context 40/40" in capfd.readouterr().out
+    few = {"steps": 1, "hidden": [8, 4], "learning_rate": 1e-9}
+    tuned = {"dataset": "photos", "init": "models/base", "training": TRAINING | {"learning_rate": 1e-12}}
+    write(same=tuned | {"context": few}, other=tuned | {"context": few | {"hidden": [6, 4]}})
+    train.main("same")
+    train.main("other")
+    same, other = (load_package(Path("models") / name).network for name in ("same", "other"))
+    assert same is not None and np.array_equal(same.middle, base.network.middle)
+    assert other is not None and other.hidden == (6, 4)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    codec = Codec.from_reference("models/base")
+    assert np.array_equal(codec.decode_symbols(codec.compress(picture, channels=4)), codec.symbols(picture))
 
 
 @pytest.mark.usefixtures("project")

@@ -1,0 +1,142 @@
+"""Coding by the context network: a decoder finds what an encoder had, wherever symbols are, and nothing depends on the
+machine."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gencomp.codec.coder import Symbols, decode, encode
+from gencomp.codec.container import StreamError, packed_bytes
+from gencomp.codec.context import Coding, ContextModel, wave_order
+from gencomp.models.context import AROUND, OWN, ContextNetwork
+from gencomp.models.entropy import count_symbols, fit_frequencies
+
+
+def model_of(channels: int, levels: int = 5, seed: int = 0, hidden: tuple[int, int] = (12, 6)) -> ContextModel:
+    """A network that has something to say."""
+    network = ContextNetwork(channels, levels, hidden)
+    generator = torch.Generator().manual_seed(seed)
+    network.initialise(generator)
+    with torch.no_grad():
+        for parameter in (network.last, network.b1, network.b2, network.b3):
+            parameter.uniform_(-0.7, 0.7, generator=generator)
+    return ContextModel(network.weights())
+
+
+def likely_symbols(model: ContextModel, coded: np.ndarray, seed: int) -> Symbols:
+    """Symbols drawn from the network's own frequencies, L // 2 where none is coded."""
+    random = np.random.default_rng(seed)
+    symbols = np.full((model.channels, *coded.shape), model.levels // 2, np.uint8)
+    for channel in range(model.channels):
+        for i, j in np.argwhere(coded):
+            here = np.zeros_like(coded)
+            here[i, j] = True
+            row = model.rows(symbols, coded, channel)[np.flatnonzero(here[coded])[0]]
+            symbols[channel, i, j] = random.choice(model.levels, p=row / row.sum())
+    return symbols
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 16),
+    st.integers(2, 8),
+    st.integers(1, 13),
+    st.integers(1, 13),
+    st.sampled_from([0, 0.5, 1]),
+)
+def test_symbols_come_back_at_any_positions(
+    seed: int, channels: int, levels: int, h: int, w: int, share: float
+) -> None:
+    random = np.random.default_rng(seed)
+    model = model_of(channels, levels, seed)
+    coded = random.random((h, w)) < share
+    symbols = np.where(coded, random.integers(0, levels, (channels, h, w)), levels // 2).astype(np.uint8)
+    frequencies = fit_frequencies(count_symbols(symbols, levels))
+    found = encode(symbols, frequencies, None, "context", coded, Coding(model, symbols, coded))
+    assert len(found.payload) <= packed_bytes(channels * int(coded.sum()), levels)
+    again = decode(found.payload, found.entropy, symbols.shape, frequencies, None, coded, model)
+    assert np.array_equal(again, symbols) and again.dtype == np.uint8
+
+
+def test_what_the_network_expects_costs_what_it_says() -> None:
+    model = model_of(3, seed=5, hidden=(16, 8))
+    coded = np.ones((9, 14), np.bool_)
+    symbols = likely_symbols(model, coded, seed=1)
+    flat = np.full((3, 5), 2**24 // 5)
+    flat[:, 0] += 2**24 - flat.sum(1)
+    coding = Coding(model, symbols)
+    found = encode(symbols, flat, None, "context", None, coding)
+    assert found.entropy == "context"
+    assert coding.bits(3) / 8 - 1 <= len(found.payload) <= coding.bits(3) / 8 * 1.01 + 5
+    assert [coding.bits(count) for count in range(4)] == sorted(coding.bits(count) for count in range(4))
+
+
+def test_every_symbol_comes_after_what_its_frequencies_depend_on() -> None:
+    channels, h, w = 4, 7, 9
+    coded = np.random.default_rng(2).random((h, w)) < 0.8
+    places = [(c, i, j) for c in range(channels) for i, j in np.argwhere(coded).tolist()]
+    order = wave_order(channels, coded)
+    rank = {places[place]: when for when, place in enumerate(order.tolist())}
+    assert sorted(order.tolist()) == list(range(len(places)))
+    for c, i, j in places:
+        needed = [(c, i + dy, j + dx) for dy, dx in OWN]
+        needed += [(before, i + dy, j + dx) for before in range(c) for dy, dx in AROUND]
+        assert all(rank[place] < rank[c, i, j] for place in needed if place in rank)
+
+
+def test_frequencies_depend_on_earlier_symbols_alone() -> None:
+    model = model_of(3, seed=7)
+    coded = np.ones((6, 8), np.bool_)
+    random = np.random.default_rng(3)
+    symbols = random.integers(0, 5, (3, 6, 8)).astype(np.uint8)
+    order = wave_order(3, coded)
+    rank = np.empty(symbols.size, int)
+    rank[order] = np.arange(symbols.size)
+    rows = np.concatenate([model.rows(symbols, coded, c) for c in range(3)])
+    for place in range(0, symbols.size, 5):
+        other = symbols.copy().reshape(-1)
+        other[place] = (other[place] + 2) % 5
+        changed = np.concatenate([model.rows(other.reshape(symbols.shape), coded, c) for c in range(3)])
+        differing = np.flatnonzero((changed != rows).any(1))
+        assert (rank[differing] > rank[place]).all()
+
+
+@given(st.binary(max_size=40), st.integers(1, 7), st.integers(1, 7))
+def test_any_payload_gives_symbols_or_a_refusal(payload: bytes, h: int, w: int) -> None:
+    frequencies = np.full((2, 5), 2**24 // 5)
+    try:
+        symbols = decode(payload, "context", (2, h, w), frequencies, None, None, model_of(2))
+    except StreamError as error:
+        assert "\n" not in str(error)
+    else:
+        assert symbols.shape == (2, h, w) and symbols.max() < 5
+
+
+GOLDEN = "a6ff21e16efdcb705eeb3e6bcb796a2ab1e38cff4c25d56f77cf0e4edcd4e31f"
+"""Of symbols and frequencies in coding order."""
+PROGRAM = """
+import hashlib, numpy as np
+from tests.codec.test_context import model_of
+from gencomp.codec.context import Coding
+model = model_of(16, hidden=(64, 32))
+symbols = np.random.default_rng(1).integers(0, 5, (16, 40, 60)).astype(np.uint8)
+values, rows = Coding(model, symbols).message(16)
+print(hashlib.sha256(values.tobytes() + rows.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("kernel", ["", "Haswell", "Sandybridge"])
+def test_frequencies_are_the_same_with_any_number_of_threads_and_any_kernels(kernel: str) -> None:
+    found = set()
+    for threads in ("1", "2"):
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": threads} | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.add(done.stdout.strip())
+    assert found == {GOLDEN}
