@@ -166,11 +166,19 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         finished = folder / "finished"
         compressor = result.compressor
         counts = count_centers(training_latents(compressor, shards, TABLE_IMAGES), start.model.levels)
-        network = config.context and _context_network(variant, config.context, compressor, shards, seed, start.network)
-        contexts = None if network else fit_contexts(counts)
-        models = fit_frequencies(counts.sum(1)), contexts, network
+        network = None
+        if config.context:
+            network = _context_network(variant, config.context, compressor, shards, seed, start.network)
         shutil.rmtree(finished, ignore_errors=True)
-        save_package(finished / "package", start.model, compressor, *models, half=config.half_precision)
+        save_package(
+            finished / "package",
+            start.model,
+            compressor,
+            fit_frequencies(counts.sum(1)),
+            None if network else fit_contexts(counts),
+            network,
+            half=config.half_precision,
+        )
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))

@@ -1,6 +1,7 @@
 """The codec: pictures to .gnc streams and back with one model."""
 
 import binascii
+import itertools
 from pathlib import Path
 from typing import TypeVar
 
@@ -203,12 +204,11 @@ class Codec:
         aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
         coding = self._coding(symbols, None)
         least = least_payloads(symbols, self.package.frequencies, self.package.contexts, entropy)
-        by_network = entropy == "context" and coding is not None
-        likely = []
-        for count in self._codable:
-            by_network = by_network and aim.allows(HEADER_BYTES + _fewest_bytes(coding, count), pixels)
-            if by_network or aim.allows(HEADER_BYTES + least[count - 1], pixels):
-                likely.append(count)
+        likely = [count for count in self._codable if aim.allows(HEADER_BYTES + least[count - 1], pixels)]
+        if coding is not None and entropy == "context":
+            fewest = (HEADER_BYTES + _fewest_bytes(coding, count) for count in self._codable)
+            some = len(list(itertools.takewhile(lambda size: aim.allows(size, pixels), fewest)))
+            likely = sorted({*likely, *self._codable[:some]})
         for count in reversed(likely):
             stream = self._stream(rgb, symbols[:count], entropy, coding=coding)
             if aim.allows(len(stream), pixels):
@@ -292,12 +292,12 @@ class Codec:
         if header.mode == "sc":
             mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
             positions = self._positions(mask, size)
-        model = self._context and self._context.first(header.channels)
+        model = None if self._context is None else self._context.first(header.channels)
         return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions, model)
 
     def _coding(self, symbols: Symbols, positions: Bits | None) -> Coding | None:
         """None where the model has no context network."""
-        return self._context and Coding(self._context, symbols, positions)
+        return None if self._context is None else Coding(self._context, symbols, positions)
 
     def _tables(self, channels: int) -> tuple[Frequencies, Contexts | None]:
         """Of the first channels."""

@@ -114,7 +114,7 @@ class ContextWeights:
             MAX_ACTIVATION * _magnitude(self.middle),
             MAX_ACTIVATION * _magnitude(self.last),
         )
-        biases = (np.abs(bias.astype(np.int64)) for bias in self.biases)
+        biases = [np.abs(bias.astype(np.int64)) for bias in self.biases]
         return all(int((total + bias).max()) < EXACT for total, bias in zip(sums, biases, strict=True))
 
 
@@ -127,7 +127,7 @@ def exponentials() -> NDArray[np.int64]:
     """2**16 exp(-d / 64) for d = 0, 1, ..., rounded down, up to the first that is 0: the same on every machine."""
     with localcontext() as context:
         context.prec = 40
-        terms = []
+        terms: list[int] = []
         while not terms or terms[-1]:
             terms.append(int(2**16 * (Decimal(-len(terms)) / LOGIT_UNIT).exp()))
     return np.array(terms, np.int64)
@@ -154,7 +154,8 @@ class ContextNetwork(nn.Module):
     def from_weights(cls, weights: ContextWeights) -> "ContextNetwork":
         """The network of whole numbers, to train on."""
         network = cls(weights.channels, weights.levels, weights.hidden)
-        arrays = (weights.own, weights.before, weights.seen, weights.middle, weights.last, *weights.biases)
+        first: list[NDArray[np.integer]] = [weights.own, weights.before, weights.seen]
+        arrays = [*first, weights.middle, weights.last, *weights.biases]
         units = (*[WEIGHT_UNIT] * 6, BIAS_UNIT, BIAS_UNIT)
         with torch.no_grad():
             for parameter, array, unit in zip(network.parameters(), arrays, units, strict=True):
@@ -196,7 +197,11 @@ class ContextNetwork(nn.Module):
         """The network in whole numbers."""
         with torch.no_grad():
             found = ContextWeights(
-                *(_whole(w) for w in (self.own, self.before, self.seen, self.middle, self.last)),
+                own=_whole(self.own),
+                before=_whole(self.before),
+                seen=_whole(self.seen),
+                middle=_whole(self.middle),
+                last=_whole(self.last),
                 biases=(
                     _whole_bias(self.b1, WEIGHT_UNIT),
                     _whole_bias(self.b2, BIAS_UNIT),

@@ -203,8 +203,8 @@ def _read_network(path: Path, config: ModelConfig) -> ContextWeights | None:
         if found != _network_layout(config, hidden[0], hidden[1]) or not 0 < min(hidden) <= max(hidden) <= MAX_HIDDEN:
             raise PackageError(f"{path}: its context network is not one for C = {config.channels}, L = {config.levels}")
         arrays = {name: file.get_tensor(NETWORK_PREFIX + name).numpy() for name in names}
-    weights = (arrays[name] for name in NETWORK_WEIGHTS)
-    network = ContextWeights(*weights, biases=(arrays["b1"], arrays["b2"], arrays["b3"]))
+    own, before, seen, middle, last = (arrays[name] for name in NETWORK_WEIGHTS)
+    network = ContextWeights(own, before, seen, middle, last, (arrays["b1"], arrays["b2"], arrays["b3"]))
     if not network.is_exact():
         raise PackageError(f"{path}: the sums of its context network reach 2**24, where they are no longer exact")
     return network
