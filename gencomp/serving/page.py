@@ -1,4 +1,4 @@
-"""The page at /: one file without anything from elsewhere, and the header that lets a browser run only what is in it."""
+"""The page at /, one file that needs no other, and the header by which a browser runs only what is in it."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ def page() -> Page:
     return Page(
         html,
         f"default-src 'none'; script-src {_hashes(html, 'script')}; style-src {_hashes(html, 'style')}; "
-        "img-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     )
 
 

@@ -46,8 +46,14 @@ def serve(load: Callable[[], Models], limits: Limits, host: str, port: int, read
         pool = Pool(limits, _share_of_threads(limits.workers))
         config = BoundedConfig(
             Application(service, limits, pool).asgi(),
-            **{"http": BoundedProtocol, "ws": "none", "lifespan": "off", "loop": "asyncio"},
-            **{"log_config": None, "log_level": "error", "access_log": False, "server_header": False},
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
             timeout_graceful_shutdown=round(limits.receive_seconds * 2 + limits.seconds) + 1,
         )
         config.limits = limits
