@@ -66,7 +66,7 @@ def _accepted(accept: str) -> str:
     for kind, media in KINDS.items():
         fitting = [(3 - pattern.count("*"), q) for pattern, q in ranges if pattern in (media, "image/*", "*/*")]
         specific, q = max(fitting, default=(0, 0.0))
-        if (q, specific) > best[1:]:
+        if q > 0 and (q, specific) > best[1:]:
             best = (kind, q, specific)
     if not best[0]:
         raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"pictures are given as {', '.join(KINDS.values())}")
