@@ -1,4 +1,4 @@
-"""`gencomp`: compress and decompress pictures, look into streams, serve both, list, pull and export models, fetch weights.
+"""`gencomp`: compress and decompress pictures, look into streams, list, pull, export and serve models, fetch weights.
 
 Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Network libraries are imported by the
 commands that run networks, so that the others start fast.
