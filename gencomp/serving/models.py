@@ -7,7 +7,7 @@ from pathlib import Path
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import FINGERPRINT_BYTES
 from gencomp.models.package import PackageError, load_package
-from gencomp.references import UnknownModelError, resolve, shipped
+from gencomp.references import REGISTRY_SCHEME, UnknownModelError, resolve, shipped
 from gencomp.serving.refusal import Refusal
 
 
@@ -17,8 +17,8 @@ class Models:
     def __init__(self, ref: str | Path, *, cache: Path | None = None) -> None:
         """Raises UnknownModelError, also for a model of selective compression, which takes more than a picture."""
         folder = resolve(ref, cache=cache)
-        self.name = folder.name if folder in shipped() else str(ref)
-        """Of the model that compresses."""
+        self.name = str(ref) if str(ref).startswith(REGISTRY_SCHEME) else folder.resolve().name
+        """Of the model that compresses; of a folder without the way to it, which is no client's business."""
         self.codec = Codec.from_reference(folder)
         """It compresses."""
         self.channels = self.codec.package.config.channels

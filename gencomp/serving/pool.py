@@ -113,3 +113,7 @@ class Pool:
         self.overdue -= 1
         if not future.cancelled():
             future.exception()  # nobody else asks for it, and asyncio would complain
+
+    def close(self) -> None:
+        """Take no more jobs; waits for none."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

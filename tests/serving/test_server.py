@@ -237,6 +237,7 @@ def test_its_state_and_its_model_can_be_asked_for(server: Served, codec: Codec) 
     assert server.health() == {"status": "ok", "waiting": 0, "running": 0, "overdue": 0}
     about = json.loads(server.ask("/model").body)
     assert about["fingerprint"] == codec.package.fingerprint.hex()[:8]
+    assert about["model"] == "package"
     assert (about["channels"], about["nested"]) == (16, True)
     assert (about["max_body_bytes"], about["max_pixels"]) == (300_000, 1 << 20)
 
