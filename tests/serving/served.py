@@ -49,8 +49,12 @@ class Served:
                 command, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=environment, text=True
             )
         assert self.process.stdout is not None
-        self.announced = self.process.stdout.readline()
-        assert self.announced.startswith("http://"), self.errors()
+        try:
+            self.announced = self.process.stdout.readline()
+            assert self.announced.startswith("http://"), self.errors()
+        except BaseException:
+            self.kill()
+            raise
         self.url = self.announced.split()[0]
         self.address = str(urlsplit(self.url).hostname), int(urlsplit(self.url).port or 0)
 

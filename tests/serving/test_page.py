@@ -219,6 +219,7 @@ def test_text_stands_out_from_its_ground_in_light_and_dark() -> None:
             *(("accent", "card"), ("accent", "back"), ("on-accent", "accent"), ("wrong", "wrong-back")),
         ):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        assert min(contrast(colours["edge"], colours[ground]) for ground in ("back", "card")) >= 3
 
 
 def contrast(one: str, other: str) -> float:
