@@ -52,7 +52,7 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._sending = self.loop.call_later(self._seconds, self.transport.abort)
+        self._await_progress(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -73,6 +73,16 @@ class BoundedProtocol(H11Protocol):
     def _await_head(self) -> None:
         self._cancel_head()
         self._head = self.loop.call_later(self._seconds, self.transport.abort)
+
+    def _await_progress(self, before: int) -> None:
+        self._sending = self.loop.call_later(self._seconds, self._check_progress, before)
+
+    def _check_progress(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._await_progress(left)
+        else:
+            self.transport.abort()
 
     def _cancel_head(self) -> None:
         if self._head is not None:

@@ -273,6 +273,32 @@ def test_slow_clients_are_let_go_and_do_not_stop_others(serve: Callable[..., Ser
             assert later.recv(10_000) == b""
 
 
+def test_an_answer_may_be_taken_slowly_and_not_be_left_lying(serve: Callable[..., Served], codec: Codec) -> None:
+    server = serve("--receive-timeout", 2)
+    stream = codec.compress(scene(1500, 1000))
+    expected = server.ask("/decompress", stream).body
+    assert len(expected) > 1_000_000
+
+    def taken(silent: float, slow: float) -> bytes:
+        """What arrives at a client that takes nothing for some seconds, and then some seconds for all of it."""
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(PATIENCE)
+            client.connect(server.address)
+            head = b"POST /decompress HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            client.sendall(head % len(stream) + stream)
+            found = client.recv(1)
+            time.sleep(silent)
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(1 << 16):
+                    found += piece
+                    time.sleep(slow * len(piece) / len(expected))
+            return found
+
+    assert taken(0, 6).endswith(expected)
+    assert len(taken(8, 0)) < len(expected)
+
+
 def test_connections_over_the_limit_are_told_so(serve: Callable[..., Served]) -> None:
     server = serve("--max-connections", 2)
     held = [socket.create_connection(server.address) for _ in range(2)]
