@@ -20,7 +20,7 @@ from tests.serving.pictures import file, scene
 from tests.serving.served import COMMAND, GOLDEN, NESTED, PATIENCE, Answer, Served
 
 LARGE = file(scene(1400, 900), "JPEG")
-SLOW = file(Image.new("L", (3000, 2400), 90))
+SLOW = file(Image.new("L", (2000, 1600), 90))
 """Long in a worker, of few bytes."""
 
 
@@ -120,7 +120,7 @@ def test_it_ends_in_order_when_asked_to(serve: Callable[..., Served], codec: Cod
     assert server.process.poll() is None
     for one in clients:
         one.join()
-    expected = codec.compress(Image.new("L", (3000, 2400), 90))
+    expected = codec.compress(Image.new("L", (2000, 1600), 90))
     assert [(answer.status, answer.body) for answer in answers] == [(200, expected)] * 2
     assert server.process.wait(PATIENCE) == 0
     assert server.errors() == ""
