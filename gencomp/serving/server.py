@@ -65,7 +65,7 @@ def serve(load: Callable[[], Models], limits: Limits, host: str, port: int, read
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        _end(pool)
+        end(pool)
 
 
 class _Server(uvicorn.Server):
@@ -107,7 +107,8 @@ def _share_of_threads(workers: int) -> Callable[[], None]:
     return lambda: torch.set_num_threads(share)
 
 
-def _end(pool: Pool) -> None:
+def end(pool: Pool) -> None:
+    """Close the pool, and end the process with 1 where a pass is still running in it."""
     pool.close()
     if pool.running:
         print(f"gencomp: left {pool.running} unfinished", file=sys.stderr, flush=True)  # noqa: T201

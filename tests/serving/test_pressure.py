@@ -1,9 +1,11 @@
 """What a server does that is asked for more than it can, for longer than it may, or to end."""
 
+import contextlib
 import http.client
 import io
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,7 +19,7 @@ from PIL import Image
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
 from tests.serving.pictures import file, scene
-from tests.serving.served import COMMAND, GOLDEN, NESTED, PATIENCE, Answer, Served
+from tests.serving.served import COMMAND, GOLDEN, NESTED, PATIENCE, ROOT, Answer, Served
 
 LARGE = file(scene(1400, 900), "JPEG")
 SLOW = file(Image.new("L", (2000, 1600), 90))
@@ -124,6 +126,44 @@ def test_it_ends_in_order_when_asked_to(serve: Callable[..., Served], codec: Cod
     assert [(answer.status, answer.body) for answer in answers] == [(200, expected)] * 2
     assert server.process.wait(PATIENCE) == 0
     assert server.errors() == ""
+
+
+def test_a_pass_that_nobody_waits_for_does_not_hold_up_the_end() -> None:
+    program = """
+import asyncio, threading
+from gencomp.serving.limits import Limits
+from gencomp.serving.pool import Pool
+from gencomp.serving.refusal import Refusal
+from gencomp.serving.server import end
+
+async def overdue():
+    pool = Pool(Limits(seconds=0.05))
+    try:
+        await pool.run(threading.Event().wait)
+    except Refusal:
+        return pool
+
+end(asyncio.run(overdue()))
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE, check=False)
+    assert (result.returncode, result.stderr) == (1, "gencomp: left 1 unfinished\n")
+
+
+def test_bodies_in_memory_are_bounded_over_all_requests(serve: Callable[..., Served]) -> None:
+    server = serve("--max-body", 1000)
+    head = b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(socket.create_connection(server.address)).sendall(head + bytes(999))
+        while (answer := server.ask("/info", bytes(999))).status == 415 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (answer.status, answer.error) == (503, "the server is busy: too many large bodies are being sent")
+        assert answer.headers["Retry-After"] == "1"
+    while (answer := server.ask("/info", bytes(999))).status == 503 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert answer.status == 415
 
 
 def test_it_ends_at_once_where_nothing_is_to_do(serve: Callable[..., Served]) -> None:
