@@ -27,7 +27,7 @@ SLOW = file(Image.new("L", (2000, 1600), 90))
 
 
 def test_beyond_its_capacity_it_refuses_and_loses_nothing(serve: Callable[..., Served], codec: Codec) -> None:
-    server = serve("--queue", 2)
+    server = serve("--queue", 2, "--timeout", PATIENCE)
     expected = server.ask("/compress?channels=2", LARGE).body
     answers: list[Answer] = []
     for _ in range(10):
@@ -51,7 +51,7 @@ def test_beyond_its_capacity_it_refuses_and_loses_nothing(serve: Callable[..., S
 
 
 def test_at_its_capacity_it_answers_every_request(serve: Callable[..., Served]) -> None:
-    server = serve("--queue", 3, "--workers", 2)
+    server = serve("--queue", 3, "--workers", 2, "--timeout", PATIENCE)
     small = file(scene(150, 97))
     expected = server.ask("/compress", small).body
     answers: list[Answer] = []
@@ -84,7 +84,7 @@ def test_requests_that_take_too_long_are_answered_and_their_workers_come_back(se
 
 
 def test_who_goes_before_the_turn_leaves_nothing_to_do(serve: Callable[..., Served]) -> None:
-    server = serve()
+    server = serve("--timeout", PATIENCE)
     head = b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(SLOW)
     with socket.create_connection(server.address) as first, socket.create_connection(server.address) as second:
         first.sendall(head + SLOW)
@@ -99,7 +99,7 @@ def test_who_goes_before_the_turn_leaves_nothing_to_do(serve: Callable[..., Serv
 
 
 def test_it_ends_in_order_when_asked_to(serve: Callable[..., Served], codec: Codec) -> None:
-    server = serve()
+    server = serve("--timeout", PATIENCE)
     idle = http.client.HTTPConnection(*server.address, timeout=PATIENCE)
     idle.request("GET", "/healthz")
     idle.getresponse().read()
