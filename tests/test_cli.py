@@ -355,7 +355,17 @@ def test_pulling_refuses_what_it_cannot_do(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["compress"], ["decompress"], ["info"], ["export"], ["models"], ["models", "list"], ["models", "pull"]],
+    [
+        [],
+        ["compress"],
+        ["decompress"],
+        ["info"],
+        ["export"],
+        ["serve"],
+        ["models"],
+        ["models", "list"],
+        ["models", "pull"],
+    ],
 )
 def test_every_command_shows_an_example(run: Run, command: list[str]) -> None:
     shown = run(*command, "--help")

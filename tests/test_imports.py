@@ -18,6 +18,7 @@ LOCAL_IMPORTS = {
     "gencomp/weights/": ("gencomp.weights",),
     "gencomp/training/": ("gencomp.training", "gencomp.models", "gencomp.data", "gencomp.weights", "gencomp.config"),
     "gencomp/registry/": ("gencomp",),
+    "gencomp/serving/": ("gencomp.serving", "gencomp.codec", "gencomp.models", "gencomp.references"),
     "gencomp/evaluation/": (
         "gencomp.evaluation",
         "gencomp.codec",
@@ -32,7 +33,11 @@ LOCAL_IMPORTS = {
 }
 """What the files of a folder may import of ours; the first folder that fits counts."""
 WORKERS = "gencomp/data/workers.py"
-HOMES = {"prefect": "flows/", "mlflow": "gencomp/registry/", "dvc": None, "dask": WORKERS, "distributed": WORKERS}
+SERVING = "gencomp/serving/"
+HOMES = {
+    **{"prefect": "flows/", "mlflow": "gencomp/registry/", "dvc": None, "dask": WORKERS, "distributed": WORKERS},
+    **{"starlette": SERVING, "uvicorn": SERVING, "prometheus_client": SERVING},
+}
 """The one folder or file that may import a tool; None: nobody."""
 
 
@@ -118,7 +123,8 @@ def test_an_application_needs_only_the_light_core() -> None:
 import sys
 class Refuse:
     refused = ("mlflow", "dvc", "prefect", "webdataset", "albumentations", "cv2", "torchmetrics", "accelerate",
-               "skimage", "sklearn", "scipy", "rich", "jinja2", "psutil", "pydantic", "requests", "yaml")
+               "skimage", "sklearn", "scipy", "rich", "jinja2", "psutil", "pydantic", "requests", "yaml",
+               "starlette", "uvicorn", "prometheus_client")
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.refused:
             raise ImportError(f"{name} is outside the light core")
