@@ -74,7 +74,8 @@ def _read(file: BinaryIO, max_pixels: int, background: Colour | None, tell: Tell
     except UnidentifiedImageError:
         raise PictureError("not a picture that can be read") from None
     except Image.DecompressionBombError:
-        raise PictureError("the picture is over the limit of Pillow (PIL.Image.MAX_IMAGE_PIXELS)") from None
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))  # Pillow's own
+        raise PictureError(f"the picture is over the limit of {limit} pixels") from None
     except _UNREADABLE as error:
         raise PictureError(_undecodable(error)) from None
 
