@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import click
@@ -31,13 +32,13 @@ def called(source: Path) -> str:
 
 def read(source: Path) -> bytes:
     """All of a file or of standard input."""
-    return click.get_binary_stream("stdin").read() if source == PIPE else source.read_bytes()
+    return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
 
 
 def write(target: Path, data: bytes, force: bool) -> None:
     """Write the whole file or nothing, under a name of its own in the same folder, then renamed; or into the pipe."""
     if target == PIPE:
-        stdout = click.get_binary_stream("stdout")
+        stdout = sys.stdout.buffer
         stdout.write(data)
         stdout.flush()
         return
@@ -77,7 +78,7 @@ def check_folder(target: Path) -> None:
 def check_target(target: Path, force: bool) -> None:
     """Refuse what is there already, and bytes for a terminal."""
     if target == PIPE:
-        if click.get_binary_stream("stdout").isatty():
+        if sys.stdout.isatty():
             raise RefusedError("standard output is a terminal: send it to a file or to another command")
         return
     if target.exists() and not target.is_file():
