@@ -1,5 +1,6 @@
 """A moving line on a terminal's stderr while something long is done; nothing elsewhere."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,14 @@ def moving_line(label: str) -> Iterator[Callable[[int, int], None]]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
-        yield lambda done, total: click.echo(f"\r{label}: {done} of {total}", nl=done == total, err=True)
+        yield functools.partial(_count, label)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=total > 1)
+
+
+def _count(label: str, done: int, total: int) -> None:
+    if total > 1:
+        click.echo(f"\r{label}: {done} of {total}", nl=done == total, err=True)
