@@ -186,7 +186,7 @@ def _whole(pixels: int, cell: int) -> int:
 def _paper_reach(config: ModelConfig) -> Reach:
     steps = config.downsamplings
     coarse = 2**steps
-    drawn = _whole(coarse + _residual(coarse, config.blocks) + 2 * (coarse - 1) + 3, coarse)  # c3s1, R, u, 7 x 7
+    drawn = coarse + _residual(coarse, config.blocks) + 2 * coarse  # c3s1, R; 7 x 7 and every u see two positions on
     down = 3 + coarse - 1  # 7 x 7, and d at strides 1, 2, 4, ...
     if config.mode == "gc":
         return Reach(down + coarse, drawn)
