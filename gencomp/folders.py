@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 
 from gencomp.codec.container import StreamInfo
-from gencomp.files import RefusedError, one_line
+from gencomp.files import PIPE, RefusedError, one_line
 
 
 class Job(NamedTuple):
@@ -43,14 +43,15 @@ class Tally(NamedTuple):
     def __str__(self) -> str:
         size, pixels = sum(result.size for result in self.done), sum(result.pixels for result in self.done)
         rate = f"{size} bytes, {size * 8 / pixels:.4f} bits per pixel, " if pixels else ""
-        return f"{len(self.done)} files, {rate}{self.failed} failed, {self.skipped} skipped"
+        files = "1 file" if len(self.done) == 1 else f"{len(self.done)} files"
+        return f"{files}, {rate}{self.failed} failed, {self.skipped} skipped"
 
 
 def plan(source: Path, target: Path, endings: Sequence[str], ending: str, *, recursive: bool) -> list[Job]:
     """The files of folder `source` that end in one of `endings`, sorted, each with its place in folder `target`, its
     own ending replaced. Hidden files and links to folders are passed over. Raises RefusedError where there is none.
     """
-    if target.exists() and not target.is_dir():
+    if target == PIPE or (target.exists() and not target.is_dir()):
         raise RefusedError(f"{target} is not a folder, and {source} is one: name a folder for what it gives")
     found = sorted(path for path in _files(source, recursive) if path.suffix.lower() in endings)
     if not found:

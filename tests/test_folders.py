@@ -71,7 +71,7 @@ def test_what_is_there_is_left_alone_unless_forced(run: Run, photos: Path) -> No
     Path("streams/one.gnc").write_text("precious")
     done = run("compress", photos, "streams", *MODEL)
     assert done.exit_code == 0
-    assert done.stdout.startswith("streams: 1 files, ") and done.stdout.endswith(", 0 failed, 1 skipped\n")
+    assert done.stdout.startswith("streams: 1 file, ") and done.stdout.endswith(", 0 failed, 1 skipped\n")
     assert Path("streams/one.gnc").read_text() == "precious"
     assert run("compress", photos, "streams", *MODEL).stdout == "streams: 0 files, 0 failed, 2 skipped\n"
     assert "2 files" in run("compress", photos, "streams", "--force", *MODEL).stdout
@@ -102,6 +102,7 @@ def test_folders_that_cannot_be_done_are_refused(run: Run, photos: Path) -> None
         (("compress", "empty", "out", *MODEL), "empty: no file in it ends in .png, "),
         (("decompress", photos, "out", *MODEL), "no file in it ends in .gnc, --recursive looks into its folders too"),
         (("compress", photos, "file", *MODEL), "file is not a folder, and photos is one"),
+        (("compress", photos, "-", *MODEL), "- is not a folder, and photos is one"),
         (("compress", photos, "out", "--labels", "a.png", *MODEL), "for one picture, not for a folder"),
         (("decompress", "file", "out.png", "--format", "jpg", *MODEL), "--format is for standard output and folders"),
         (("compress", photos, "out", "--background", "whitish", *MODEL), "'whitish' is no colour"),
