@@ -4,14 +4,15 @@ Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Ne
 commands that run networks, so that the others start fast.
 """
 
+import functools
 import json
 import os
-import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -27,24 +28,57 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
+from gencomp.files import (
+    PIPE,
+    FileOrPipe,
+    RefusedError,
+    called,
+    check_folder,
+    check_new_folder,
+    check_paths,
+    check_source,
+    check_target,
+    one_line,
+    read,
+    say,
+    write,
+)
+from gencomp.folders import Job, Result, Tally, carry_out, plan
 from gencomp.models.content import content_hash
+from gencomp.progress import moving_line
 from gencomp.references import DEFAULT_REFERENCE, LOCAL_MODELS, UnknownModelError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from gencomp.codec.codec import Codec
+    from gencomp.codec.pixels import Colour
     from gencomp.weights.catalogue import Package
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""Of pictures that are written."""
+READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
+"""Of pictures that are looked for in folders."""
+STREAM_ENDING = ".gnc"
 DEFAULT_STORE = Path("mlflow.db")
 """The model store that the pipeline makes in its working folder."""
 
 FilePath = click.Path(path_type=Path)
-force_option = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
+recursive_option = click.option("--recursive", "-r", is_flag=True, help="Of a folder, look into its folders too.")
+jobs_option = click.option(
+    "--jobs", metavar="N", type=click.IntRange(1, 256), default=1, show_default=True, help="Of a folder, files at once."
+)
 model_option = click.option("--model", metavar="REF", help="A shipped model, a package folder, or models:/NAME@ALIAS.")
 
 
-class RefusedError(ValueError):
-    """An argument that is refused; the message is one line that says what to do."""
+class Coding(NamedTuple):
+    """How pictures are coded, whichever they are."""
+
+    entropy: Entropy
+    channels: int | None
+    max_bpp: float | None
+    max_bytes: int | None
 
 
 class OneLineGroup(click.Group):
@@ -56,7 +90,7 @@ class OneLineGroup(click.Group):
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except Exception as error:  # users get one line, whatever failed
-            click.echo(f"gencomp: {_one_line(error)}", err=True)
+            click.echo(f"gencomp: {one_line(error)}", err=True)
             ctx.exit(2 if _is_refusal(error) else 1)
 
 
@@ -73,8 +107,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=FilePath)
-@click.argument("target", metavar="OUT", type=FilePath)
+@click.argument("source", metavar="IN", type=FileOrPipe())
+@click.argument("target", metavar="OUT", type=FileOrPipe())
 @model_option
 @click.option("--channels", metavar="C", type=click.IntRange(1, MAX_CHANNELS), help="Code the first C channels.")
 @click.option(
@@ -103,6 +137,12 @@ def main() -> None:
 )
 @click.option("--instances", metavar="MAP", type=FilePath, help="Selective: IN's instance ids, a one-channel picture.")
 @click.option("--entropy", type=click.Choice(ENTROPIES), default="context", show_default=True, help="Entropy coder.")
+@click.option(
+    "--background", metavar="COLOUR", default="white", show_default=True, help="What transparent pixels are shown over."
+)
+@click.option("--refuse-alpha", is_flag=True, help="Refuse pictures that have transparent pixels.")
+@recursive_option
+@jobs_option
 @force_option
 def compress(
     source: Path,
@@ -115,9 +155,16 @@ def compress(
     preserve: str | None,
     instances: Path | None,
     entropy: Entropy,
+    background: str,
+    refuse_alpha: bool,
+    recursive: bool,
+    jobs: int,
     force: bool,
 ) -> None:
     """Compress the picture IN to the stream OUT.
+
+    `-` stands for standard input or output. Where IN is a folder, so is OUT: each picture a.jpg in IN becomes a.gnc in
+    OUT. Files that are in OUT already are left alone, so a run that was broken off is taken up by repeating it.
 
     At most one of --channels, --max-bpp and --max-bytes can be given. They choose how many channels of a nested model
     are coded, as the shipped ones are. Other models code all of theirs: to them, a limit is a check, and there is none
@@ -130,61 +177,101 @@ def compress(
     Example:
       gencomp compress photo.jpg photo.gnc --max-bpp 0.02
       gencomp compress street.png street.gnc --model models/sc --labels street-ids.png --preserve classes:13
+      gencomp compress photos streams --recursive --jobs 2
+      convert photo.jpg -resize 50% png:- | gencomp compress - - > photo.gnc
     """
-    _check_paths(source, target, force)
-    from gencomp.codec.codec import MAX_UNTILED_PIXELS
-    from gencomp.codec.pixels import open_picture
+    from gencomp.codec.pixels import read_colour
     from gencomp.codec.regions import read_ids
 
-    picture = open_picture(source, max_pixels=MAX_UNTILED_PIXELS)
+    coding = Coding(entropy, channels, max_bpp, max_bytes)
+    shown = read_colour(background)
+    behind = None if refuse_alpha else shown
+    if source.is_dir():
+        if any(given is not None for given in (labels, preserve, instances)):
+            raise RefusedError("--labels, --preserve and --instances are for one picture, not for a folder")
+        planned = plan(source, target, READ_ENDINGS, STREAM_ENDING, recursive=recursive)
+        codec = _codec(model or DEFAULT_REFERENCE)
+
+        def work(job: Job) -> Result:
+            stream = codec.compress(_opened(job.source, codec, behind), **coding._asdict())
+            write(job.target, stream, force)
+            return Result.of(describe(stream))
+
+        with _pillow_unlimited():
+            return _sum_up(target, _in_parallel(planned, work, jobs, force))
+    check_paths(source, target, force)
     codec = _codec(model or DEFAULT_REFERENCE)
-    stream = codec.compress(
-        picture,
-        entropy=entropy,
-        channels=channels,
-        max_bpp=max_bpp,
-        max_bytes=max_bytes,
-        labels=None if labels is None else read_ids(labels, picture.height, picture.width),
-        instances=None if instances is None else read_ids(instances, picture.height, picture.width),
-        preserve=preserve,
-    )
-    _write(target, stream, force)
+    with _pillow_unlimited(), moving_line(called(source)) as progress:
+        picture = _opened(source, codec, behind)
+        stream = codec.compress(
+            picture,
+            **coding._asdict(),
+            labels=None if labels is None else read_ids(labels, picture.height, picture.width),
+            instances=None if instances is None else read_ids(instances, picture.height, picture.width),
+            preserve=preserve,
+            progress=progress,
+        )
+    write(target, stream, force)
     found, config = describe(stream), codec.package.config
     coded = f", {found.channels} of {config.channels} channels" if config.nested else ""
     side = f", {found.side_bytes} bytes of it side information" if found.side_bytes else ""
-    click.echo(f"{target}: {_rate(found)}{coded}{side}")
+    say(target, f"{target}: {_rate(found)}{coded}{side}")
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=FilePath)
-@click.argument("target", metavar="OUT", type=FilePath)
+@click.argument("source", metavar="IN", type=FileOrPipe())
+@click.argument("target", metavar="OUT", type=FileOrPipe())
 @model_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([ending[1:] for ending in PICTURE_ENDINGS]),
+    help="Of pictures for standard output or a folder.  [default: png]",
+)
+@recursive_option
+@jobs_option
 @force_option
-def decompress(source: Path, target: Path, model: str | None, force: bool) -> None:
+def decompress(
+    source: Path, target: Path, model: str | None, form: str | None, recursive: bool, jobs: int, force: bool
+) -> None:
     """Decompress the stream IN to the picture OUT: PNG, JPEG or WebP by its ending.
+
+    `-` stands for standard input or output. Where IN is a folder, so is OUT: each stream a.gnc in IN becomes a.png in
+    OUT. Files that are in OUT already are left alone, so a run that was broken off is taken up by repeating it.
 
     Without --model, the stream's model is looked up among the shipped models, the pulled ones, and in ./models.
 
     \b
     Example:
       gencomp decompress photo.gnc photo.png
+      gencomp decompress streams pictures --recursive --format jpg
+      gencomp decompress photo.gnc - | display
     """
-    if target.suffix.lower() not in PICTURE_ENDINGS:
-        raise RefusedError(f"{target}: the name of a picture must end in {', '.join(PICTURE_ENDINGS)}")
-    _check_paths(source, target, force)
-    data = source.read_bytes()
-    with _about(source):
-        fingerprint = parse(data).header.fingerprint
-        codec = _codec(model or _find_model(fingerprint))
-        picture = codec.decompress(data)
-    from gencomp.codec.pixels import encode_picture
+    find = functools.cache(lambda fingerprint: _codec(model or _find_model(fingerprint)))
+    if source.is_dir():
+        ending = f".{form or 'png'}"
+        planned = plan(source, target, (STREAM_ENDING,), ending, recursive=recursive)
 
-    _write(target, encode_picture(picture, target.suffix), force)
-    click.echo(f"{target}: {picture.width} x {picture.height}")
+        def work(job: Job) -> Result:
+            encoded, found = _file_of(read(job.source), ending, find)
+            write(job.target, encoded, force)
+            return Result.of(found)
+
+        return _sum_up(target, _in_parallel(planned, work, jobs, force))
+    if target != PIPE and form is not None:
+        raise RefusedError(f"{target}: its ending says what it is: --format is for standard output and folders")
+    ending = f".{form or 'png'}" if target == PIPE else target.suffix.lower()
+    if ending not in PICTURE_ENDINGS:
+        raise RefusedError(f"{target}: the name of a picture must end in {', '.join(PICTURE_ENDINGS)}")
+    check_paths(source, target, force)
+    with _about(source), moving_line(called(source)) as progress:
+        encoded, found = _file_of(read(source), ending, find, progress)
+    write(target, encoded, force)
+    say(target, f"{target}: {found.width} x {found.height}")
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=FilePath)
+@click.argument("source", metavar="IN", type=FileOrPipe())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(source: Path, as_json: bool) -> None:
     """Say what the stream IN holds; needs no model.
@@ -193,9 +280,9 @@ def info(source: Path, as_json: bool) -> None:
     Example:
       gencomp info photo.gnc --json
     """
-    _check_source(source)
+    check_source(source)
     with _about(source):
-        found = describe(source.read_bytes())
+        found = describe(read(source))
     if as_json:
         click.echo(json.dumps(found._asdict(), sort_keys=True))
         return
@@ -223,7 +310,7 @@ def export(folder: Path, model: str | None) -> None:
     Example:
       gencomp export --onnx light-onnx
     """
-    _check_new_folder(folder)
+    check_new_folder(folder)
     from gencomp.models.export import export_onnx
 
     export_onnx(_codec(model or DEFAULT_REFERENCE).package, folder)
@@ -269,7 +356,7 @@ def pull_model(ref: str, folder: Path) -> None:
     Example:
       gencomp models pull models:/gencomp-gc@champion models/gc
     """
-    _check_new_folder(folder)
+    check_new_folder(folder)
     click.echo(references.pull(ref, folder))
 
 
@@ -298,8 +385,8 @@ def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -
     from gencomp.data.overview import overview
 
     if sheet is not None:
-        _check_folder(sheet)
-        _check_target(sheet, force)
+        check_folder(sheet)
+        check_target(sheet, force)
     found = overview(shards, pictures)
     known = found.manifest
     click.echo(f"{known.dataset}, recipe {known.recipe}: {known.counts.kept} of {known.counts.asked} images asked for")
@@ -315,7 +402,7 @@ def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -
     for share in found.classes:
         click.echo(f"  class        {share.pixels / pixels:>9.2%} {share.name}, label maps: {share.images}")
     if sheet is not None:
-        _write(sheet, found.png(), force)
+        write(sheet, found.png(), force)
         click.echo(f"{sheet}: {found.sheet.width} x {found.sheet.height}")
 
 
@@ -455,6 +542,63 @@ def serve(
     run(lambda: Models(model or DEFAULT_REFERENCE, cache=_cache()), limits, host, port, announce)
 
 
+@contextmanager
+def _pillow_unlimited() -> Iterator[None]:
+    """Without Pillow's own limit on pixels, the codec's being checked, and its remarks on metadata."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opened(source: Path, codec: "Codec", background: "Colour | None") -> "Image.Image":
+    """The picture in a file or in standard input; what is not taken over from it is said on stderr."""
+    from gencomp.codec.pixels import PictureError, open_picture, read_picture
+
+    def tell(line: str) -> None:
+        click.echo(f"gencomp: {called(source)}: {line}", err=True)
+
+    if source != PIPE:
+        return open_picture(source, max_pixels=codec.max_pixels, background=background, tell=tell)
+    try:
+        return read_picture(read(source), max_pixels=codec.max_pixels, background=background, tell=tell)
+    except PictureError as error:
+        raise PictureError(f"{called(source)}: {error}") from None
+
+
+def _file_of(
+    data: bytes, ending: str, find: Callable[[bytes], "Codec"], progress: Callable[[int, int], None] | None = None
+) -> tuple[bytes, StreamInfo]:
+    """The picture of a stream as a file with that ending."""
+    from gencomp.codec.pixels import check_writable, encode_picture
+
+    found = describe(data)
+    check_writable(found.width, found.height, ending)
+    picture = find(parse(data).header.fingerprint).decompress(data, progress=progress)
+    return encode_picture(picture, ending), found
+
+
+def _in_parallel(planned: list[Job], work: Callable[[Job], Result], jobs: int, force: bool) -> Tally:
+    """The jobs, so many at a time, which share the threads that one would have."""
+    import torch
+
+    if jobs > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    with moving_line("files") as progress:
+        return carry_out(planned, work, threads=jobs, force=force, progress=progress)
+
+
+def _sum_up(target: Path, tally: Tally) -> None:
+    """One line, and exit code 1 if any file failed."""
+    click.echo(f"{target}: {tally}")
+    if tally.failed:
+        sys.exit(1)
+
+
 def _codec(ref: str | Path) -> "Codec":
     from gencomp.codec.codec import Codec
 
@@ -487,51 +631,11 @@ def _about(source: Path) -> Iterator[None]:
     try:
         yield
     except StreamError as error:
-        raise StreamError(f"{source}: {error}") from None
+        raise StreamError(f"{called(source)}: {error}") from None
 
 
 def _rate(found: StreamInfo) -> str:
     return f"{found.total_bytes} bytes, {found.bpp:.4f} bits per pixel"
-
-
-def _check_paths(source: Path, target: Path, force: bool) -> None:
-    """Refuse, before any work, what could not be read or written after it."""
-    _check_source(source)
-    _check_folder(target)
-    _check_target(target, force)
-
-
-def _check_folder(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise RefusedError(f"{target}: the folder {target.parent} does not exist")
-
-
-def _check_new_folder(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RefusedError(f"{folder} exists: name a new folder")
-
-
-def _check_source(source: Path) -> None:
-    if not source.is_file():
-        raise RefusedError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if target.exists() and not target.is_file():
-        raise RefusedError(f"{target} exists and is not a file")
-    if target.exists() and not force:
-        raise RefusedError(f"{target} exists: add --force to replace it")
-
-
-def _write(target: Path, data: bytes, force: bool) -> None:
-    """Write the whole file or nothing: under a name of its own in the same folder, then renamed."""
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        unfinished.write_bytes(data)
-        _check_target(target, force)  # it may have appeared meanwhile
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -543,7 +647,3 @@ def _is_refusal(error: Exception) -> bool:
     selective = RegionError | SelectionError
     refused = RefusedError | StreamError | PictureError | RateError | UnknownModelError | DataError | selective
     return isinstance(error, refused)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gencomp.codec.codec import MAX_UNTILED_PIXELS, Codec
+from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
 from gencomp.codec.pixels import PictureError, open_picture
 from gencomp.data.atomic import replacing
@@ -27,7 +27,7 @@ def main(image: str = "") -> None:
     reference = f"models:/{params(str, 'registry', 'prefix')}-{VARIANT}@champion"
     try:
         codec = Codec.from_reference(reference, cache=Path(".scratch/pulled"))
-        key, original = _photograph(image)
+        key, original = _photograph(image, codec.max_pixels)
     except (UnknownModelError, RegistryError, PictureError, HeldOutError) as error:
         raise StageError(str(error)) from None
     stream, decoded, kept = (OUTPUT / f"{key}{end}" for end in (".gnc", ".png", "-original.png"))
@@ -41,10 +41,10 @@ def main(image: str = "") -> None:
     print(f"  report      {REPORT}")
 
 
-def _photograph(image: str) -> tuple[str, Image.Image]:
+def _photograph(image: str, max_pixels: int) -> tuple[str, Image.Image]:
     """Key and pixels of the picture file, or of the first photograph of the split `val`."""
     if image:
-        return Path(image).stem, open_picture(Path(image), max_pixels=MAX_UNTILED_PIXELS)
+        return Path(image).stem, open_picture(Path(image), max_pixels=max_pixels)
     shards = Path("data/shards") / params(str, "variants", VARIANT, "dataset")
     key, pixels = next(held_out_images(shards, "val"))
     return key, Image.fromarray(pixels)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,7 +264,7 @@ def test_pictures_that_cannot_be_read_are_refused(run: Run) -> None:
     Path("text.png").write_text("hello")
     assert_refused(run("compress", "text.png", "out.gnc", "--model", PACKAGE), "text.png: not a picture")
     assert_refused(run("compress", "nowhere.png", "out.gnc", "--model", PACKAGE), "nowhere.png: no such file")
-    assert_refused(run("compress", ".", "out.gnc", "--model", PACKAGE), ".: not a file")
+    assert_refused(run("info", "."), ".: not a file")
     Image.new("1", (5000, 5000)).save("huge.png")
     assert_refused(run("compress", "huge.png", "out.gnc", "--model", PACKAGE), "over the limit of 16777216 pixels")
     assert not Path("out.gnc").exists()
@@ -430,3 +431,10 @@ def test_selections_that_do_not_fit_are_refused(run: Run, selective: Codec) -> N
     ]:
         assert_refused(run("compress", "photo.png", "out.gnc", *args), reason)
     assert not Path("out.gnc").exists()
+
+
+def test_a_model_that_reads_the_whole_picture_says_why_it_refuses_large_ones(run: Run, stream: Path) -> None:
+    header, payload = parse(stream.read_bytes())
+    Path("huge.gnc").write_bytes(pack(replace(header, width=5000, height=5000), payload))
+    reason = "over the limit of 16777216 pixels, since this model reads all of it at once"
+    assert_refused(run("decompress", "huge.gnc", "out.png", "--model", PACKAGE), reason)

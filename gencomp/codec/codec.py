@@ -14,6 +14,7 @@ from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode, 
 from gencomp.codec.container import (
     FINGERPRINT_BYTES,
     HEADER_BYTES,
+    MAX_PIXELS,
     Entropy,
     Header,
     Parts,
@@ -28,19 +29,21 @@ from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Bits, Side, pack_side, unlabelled, unpack_mask, unpack_side
+from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
 from gencomp.models.semantics import one_hot
 from gencomp.references import DEFAULT_REFERENCE, UnknownModelError, resolve
 
 Number = TypeVar("Number", bound=np.generic)
+Pixels = npt.NDArray[np.uint8]
 
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
 MAX_UNTILED_PIXELS = 1 << 24
-"""Largest picture, in pixels, once it is padded. Instance normalisation reads the statistics of the whole picture, so
-it cannot be tiled, and the networks hold it in memory at once: at width 60 about 0.9 GB per megapixel, and for SC 4
-bytes more per pixel and class."""
+"""Largest picture, in pixels, once it is padded, of models whose norms read statistics of the whole picture. It cannot
+be tiled, and the networks hold it in memory at once: at width 60 about 0.9 GB per megapixel, and for SC 4 bytes more
+per pixel and class. Of the others, MAX_PIXELS is the limit."""
 
 
 class Codec:
@@ -53,7 +56,8 @@ class Codec:
     Nested models give every rate: `compress(image, max_bpp=0.02)`, `max_bytes=2000` or `channels=4`. Models of
     selective compression (SC) also take what to keep: `compress(image, labels=label_map, preserve="classes:8,11")`;
     the rest is drawn anew from the label map, which travels in the stream.
-    Networks run in float32. One codec may serve several threads; it sets no global state.
+    Networks run in float32. One codec may serve several threads; it sets no global state. Large pictures pass the
+    networks tile by tile, in 0.7 GB beside the picture (light-2), and `progress` hears of the tiles done and of all.
     """
 
     def __init__(self, package: Package, device: str = "cpu") -> None:
@@ -65,6 +69,9 @@ class Codec:
         self._context = None if package.network is None else ContextModel(package.network)
         channels = package.config.channels
         self._codable = range(1 if package.config.nested else channels, channels + 1)
+        self._tilings = tilings(package.config)
+        self.max_pixels = MAX_PIXELS if tileable(package.config) else MAX_UNTILED_PIXELS
+        """Largest picture and stream, once it is padded; a larger one is refused before anything is allocated."""
 
     @classmethod
     def from_reference(
@@ -97,8 +104,9 @@ class Codec:
         edges: BinaryMap | None = None,
         instances: IdMap | None = None,
         preserve: Preserve | None = None,
+        progress: Progress | None = None,
     ) -> bytes:
-        """A picture of any mode and size up to 2**24 pixels as a stream.
+        """A picture of any mode and size up to `max_pixels` as a stream.
 
         At most one rate is asked for: `channels`, the first of the latent that are coded, or a limit on the whole
         stream in bits per pixel or in bytes. Of a nested model, a limit takes the most channels that keep it; where no
@@ -120,7 +128,7 @@ class Codec:
         self._check_channels(channels)
         rgb = self._checked(image)
         side = self._side(rgb, Selection(labels, edges, instances, preserve))
-        symbols = self._symbols(rgb, side)
+        symbols = self._symbols(rgb, side, progress)
         if self.package.config.nested and channels is None:
             return self._most_channels(rgb, symbols, entropy, limit)
         stream = self._stream(rgb, symbols[:channels], entropy, side)
@@ -128,15 +136,13 @@ class Codec:
             raise limit.refusal(len(stream), rgb.width * rgb.height)
         return stream
 
-    def decompress(self, data: bytes) -> Image.Image:
+    def decompress(self, data: bytes, *, progress: Progress | None = None) -> Image.Image:
         """The RGB picture of a stream. Raises StreamError when it is damaged or another model's.
 
         It depends on the stream alone: the noise v of models that take it is drawn from the payload's CRC-32.
         """
         stream = self._parsed(data)
-        width, height = stream.header.width, stream.header.height
-        pixels = self._generate(stream, self._decode(stream))[:height, :width]
-        return Image.fromarray(np.ascontiguousarray(pixels))
+        return self._generate(stream, self._decode(stream), progress)
 
     def symbols(
         self,
@@ -173,23 +179,25 @@ class Codec:
 
     def _checked(self, image: Image.Image) -> Image.Image:
         """The picture in RGB. Raises PictureError for one that is empty or, once padded, too large."""
-        check_size(image, MAX_UNTILED_PIXELS)
+        check_size(image, MAX_PIXELS)
         if refusal := self._too_large(*image.size):
             raise PictureError(refusal)
         return canonical(image)
 
     def _parsed(self, data: bytes) -> Stream:
         """The stream, of which nothing is decoded yet. Raises StreamError, also for one that pads to too much."""
-        stream = parse(data, max_pixels=MAX_UNTILED_PIXELS)
+        stream = parse(data)
         if refusal := self._too_large(stream.header.width, stream.header.height):
             raise StreamError(refusal)
         return stream
 
     def _too_large(self, width: int, height: int) -> str:
         """Why a picture of a size cannot be coded, or nothing."""
-        if self._padded_side(width) * self._padded_side(height) <= MAX_UNTILED_PIXELS:
+        if self._padded_side(width) * self._padded_side(height) <= self.max_pixels:
             return ""
-        return f"a picture of {width} x {height} pixels is, padded, over the limit of {MAX_UNTILED_PIXELS} pixels"
+        padded = "" if width * height > self.max_pixels else ", padded,"
+        why = "" if self.max_pixels == MAX_PIXELS else ", since this model reads all of it at once"
+        return f"a picture of {width} x {height} pixels is{padded} over the limit of {self.max_pixels} pixels{why}"
 
     def _check_channels(self, channels: int | None) -> None:
         if channels is not None and channels not in self._codable:
@@ -243,44 +251,66 @@ class Codec:
             raise SelectionError("this model compresses whole pictures: it takes no labels, edges, instances or region")
         return None
 
-    def _symbols(self, rgb: Image.Image, side: Side | None) -> Symbols:
+    def _symbols(self, rgb: Image.Image, side: Side | None, progress: Progress | None = None) -> Symbols:
         config = self.package.config
         h, w = self._latent_size(rgb.size)
-        height, width = h * config.latent_stride, w * config.latent_stride
-        pixels = _replicated(np.asarray(rgb), height, width)  # (H, W, 3)
-        with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]  # (1, 3, H, W)
-            s = (self._semantics(side, height, width),) if side is not None and config.semantics_to_encoder else ()
-            latent = self._compressor.E(x.float() / 127.5 - 1, *s)
-            found = self._compressor.q.symbols(latent)[0]  # (C, h, w)
-        assert found.shape == (config.channels, h, w)
-        symbols = found.to("cpu", torch.uint8).numpy()
+        symbols = np.empty((config.channels, h, w), np.uint8)
+        for tile in reported(self._tilings.encoder.tiles(*self._cells(rgb.size)), progress):
+            rows, columns = tile.scaled(config.stride // config.latent_stride)
+            symbols[:, rows.core, columns.core] = self._encode(rgb, side, tile)[:, rows.kept, columns.kept]
         if side is not None:
             symbols[:, ~self._positions(side.mask, rgb.size)] = config.levels // 2
         return symbols
 
-    def _semantics(self, side: Side, height: int, width: int) -> torch.Tensor:
-        """s (1, classes + 1, height, width) of a padded picture."""
-        labels = torch.from_numpy(_replicated(side.labels, height, width)).to(self._device, torch.int64)
-        edges = torch.from_numpy(_replicated(side.edges, height, width)).to(self._device)
-        return one_hot(labels[None], edges[None, None], self.package.config.classes)
-
-    def _generate(self, stream: Stream, symbols: Symbols) -> npt.NDArray[np.uint8]:
-        """Coded symbols (C, h, w) -> pixels (H, W, 3), padding included."""
-        config, size = self.package.config, (stream.header.width, stream.header.height)
+    def _encode(self, rgb: Image.Image, side: Side | None, tile: Tile) -> Symbols:
+        """The symbols (C, h, w) of a tile, context included."""
+        config = self.package.config
+        rows, columns = tile.scaled(config.stride)
+        part = rgb.crop((columns.before, rows.before, min(columns.after, rgb.width), min(rows.after, rgb.height)))
+        pixels = _replicated(np.asarray(part), rows.after - rows.before, columns.after - columns.before)  # (H, W, 3)
         with torch.inference_mode():
-            indices = torch.from_numpy(symbols).to(self._device, torch.int64)[None]
-            w_hat = self._compressor.q.values(indices)
+            x = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+            s = (self._semantics(side, tile),) if side is not None and config.semantics_to_encoder else ()
+            latent = self._compressor.E(x.float() / 127.5 - 1, *s)
+            found = self._compressor.q.symbols(latent)[0]  # (C, h, w)
+        return found.to("cpu", torch.uint8).numpy()
+
+    def _semantics(self, side: Side, tile: Tile) -> torch.Tensor:
+        """s (1, classes + 1, H, W) of a tile, context included."""
+        rows, columns = tile.scaled(self.package.config.stride)
+        size = rows.after - rows.before, columns.after - columns.before
+        labels, edges = (_replicated(whole[rows.whole, columns.whole], *size) for whole in (side.labels, side.edges))
+        ids = torch.from_numpy(labels).to(self._device, torch.int64)
+        return one_hot(ids[None], torch.from_numpy(edges).to(self._device)[None, None], self.package.config.classes)
+
+    def _generate(self, stream: Stream, symbols: Symbols, progress: Progress | None) -> Image.Image:
+        """The picture of coded symbols (C, h, w)."""
+        config, size = self.package.config, (stream.header.width, stream.header.height)
+        side, v = None, None
+        with torch.inference_mode():
+            w_hat = self._compressor.q.values(torch.from_numpy(symbols).to(self._device, torch.int64)[None])
             if config.mode == "sc":
                 side = self._unpack_side(stream)
-                m = torch.from_numpy(self._positions(side.mask, size)).to(self._device)
-                h, w = symbols.shape[1:]
-                s = self._semantics(side, h * config.latent_stride, w * config.latent_stride)
-                x_hat = self._compressor.G(w_hat * m, s)[0]  # (3, H, W)
-            else:
-                v = draw_noise(w_hat, config.noise, binascii.crc32(stream.payload)) if config.noise else None
-                x_hat = self._compressor.G(w_hat, None, v)[0]
-            pixels = ((x_hat + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+                w_hat = w_hat * torch.from_numpy(self._positions(side.mask, size)).to(self._device)
+            elif config.noise:
+                v = draw_noise(w_hat, config.noise, binascii.crc32(stream.payload))
+            picture = Image.new("RGB", size)
+            for tile in reported(self._tilings.generator.tiles(*self._cells(size)), progress):
+                rows, columns = tile.scaled(config.stride)
+                pixels = self._paint(w_hat, v, side, tile)[rows.kept, columns.kept]
+                picture.paste(Image.fromarray(np.ascontiguousarray(pixels)), (columns.start, rows.start))
+        return picture
+
+    def _paint(self, w_hat: torch.Tensor, v: torch.Tensor | None, side: Side | None, tile: Tile) -> Pixels:
+        """The pixels (H, W, 3) of a tile of w_hat (1, C, h, w), context included."""
+        config = self.package.config
+        rows, columns = tile.scaled(config.stride // config.latent_stride)
+        window = (..., rows.whole, columns.whole)
+        if side is None:
+            x_hat = self._compressor.G(w_hat[window], None, None if v is None else v[window])
+        else:
+            x_hat = self._compressor.G(w_hat[window], self._semantics(side, tile))
+        pixels = ((x_hat[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (3, H, W)
         return pixels.permute(1, 2, 0).cpu().numpy()
 
     def _decode(self, stream: Stream) -> Symbols:
@@ -332,6 +362,12 @@ class Codec:
         """Height and width of the latent of a picture of `size` (width, height)."""
         width, height = size
         stride = self.package.config.latent_stride
+        return self._padded_side(height) // stride, self._padded_side(width) // stride
+
+    def _cells(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The same in cells of the networks' coarsest stride, which tiles are made of."""
+        width, height = size
+        stride = self.package.config.stride
         return self._padded_side(height) // stride, self._padded_side(width) // stride
 
     def _spelled(self) -> str:

@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
-from gencomp.codec.pixels import PictureError, canonical, check_size, encode_picture, open_picture, read_picture
+from gencomp.codec import pixels as pixels_module
+from gencomp.codec.pixels import (
+    PictureError,
+    canonical,
+    check_size,
+    check_writable,
+    encode_picture,
+    open_picture,
+    read_colour,
+    read_picture,
+)
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -35,6 +45,35 @@ def png16(values: np.ndarray, colour_type: int) -> io.BytesIO:
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks))
+
+
+def told(image: Image.Image) -> list[str]:
+    """What is said about a picture."""
+    lines: list[str] = []
+    canonical(image, tell=lines.append)
+    return lines
+
+
+def gamma_profile(space: bytes = b"RGB ", gamma: float = 1.0) -> bytes:
+    """A profile of sRGB's primaries, or of grey, whose values are light to the power of 1 / gamma."""
+    curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + b"\0\0"
+    tags = {b"wtpt": _xyz(0.9642, 1, 0.8249)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags |= {b"rXYZ": _xyz(0.4361, 0.2225, 0.0139), b"gXYZ": _xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": _xyz(0.1431, 0.0606, 0.7141), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data
+    white = struct.pack(">3i", *(round(65536 * value) for value in (0.9642, 1, 0.8249)))
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"mntr", space, b"XYZ ")
+    return (head + bytes(12) + b"acsp" + bytes(28) + white).ljust(128, b"\0") + table + body
+
+
+def _xyz(*values: float) -> bytes:
+    return b"XYZ " + struct.pack(">I3i", 0, *(round(65536 * value) for value in values))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -143,6 +182,97 @@ def test_a_transparent_colour_key_is_white() -> None:
         assert pixels(image)[1, 1].tolist() == RGB[1, 1].tolist()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "I;16"])
+def test_colours_are_converted_from_their_profile(mode: str) -> None:
+    """Half of the light, as a linear profile spells it, is 188 in sRGB."""
+    grey = mode in ("L", "LA", "I;16")
+    if mode == "I;16":
+        image = Image.fromarray(np.full((2, 3), 128 * 257, np.uint16))
+    else:
+        image = Image.new("RGBA", (3, 2), (128, 128, 128, 255)).convert(mode)
+    for space in (b"GRAY", b"RGB ") if grey else (b"RGB ",):
+        image.info["icc_profile"] = gamma_profile(space)
+        assert np.abs(pixels(image) - 188).max() <= 1
+        assert told(image) == []
+    del image.info["icc_profile"]
+    assert np.abs(pixels(image) - 128).max() <= 1
+
+
+def test_transparent_colours_are_converted_and_their_background_is_not() -> None:
+    image = Image.new("RGBA", (2, 1), (128, 128, 128, 255))
+    image.putpixel((1, 0), (128, 128, 128, 0))
+    image.info["icc_profile"] = gamma_profile()
+    found = np.asarray(canonical(image, background=(128, 10, 0)))
+    assert np.abs(found[0, 0].astype(int) - 188).max() <= 1
+    assert found[0, 1].tolist() == [128, 10, 0]
+
+
+def test_the_profile_of_srgb_changes_nothing() -> None:
+    image = Image.fromarray(RGB)
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(pixels(image), RGB)
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "reason"),
+    [
+        ("RGB", b"no profile", "cannot be read and is ignored"),
+        ("RGB", gamma_profile()[:200], "cannot be read and is ignored"),
+        ("RGB", gamma_profile(b"GRAY"), "of GRAY, is not for pictures of mode RGB"),
+        ("CMYK", gamma_profile(), "of RGB, is not for pictures of mode CMYK"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_ignored_and_told_of(mode: str, profile: bytes, reason: str) -> None:
+    image = Image.fromarray(RGB).convert(mode)
+    expected = pixels(image)
+    image.info["icc_profile"] = profile
+    assert np.array_equal(pixels(image), expected)
+    (line,) = told(image)
+    assert reason in line and "\n" not in line
+
+
+def test_cmyk_without_a_profile_is_of_ideal_inks() -> None:
+    assert pixels(Image.new("CMYK", (1, 1), (0, 255, 255, 0))).tolist() == [[[255, 0, 0]]]
+
+
+def test_another_background_shows_where_the_picture_does_not() -> None:
+    image = Image.new("RGBA", (2, 1), (10, 20, 30, 0))
+    image.putpixel((1, 0), (10, 20, 30, 255))
+    found = np.asarray(canonical(image, background=read_colour("#ff8000")))
+    assert found[0].tolist() == [[255, 128, 0], [10, 20, 30]]
+
+
+@pytest.mark.parametrize("text", ["whitish", "#12", ""])
+def test_colours_that_there_are_not_are_refused(text: str) -> None:
+    assert read_colour("white") == read_colour("#fff") == (255, 255, 255)
+    with pytest.raises(PictureError, match="is no colour: give a name such as white"):
+        read_colour(text)
+
+
+def test_without_a_background_transparent_pixels_are_refused_and_opaque_ones_are_not() -> None:
+    image = Image.new("RGBA", (2, 1), (10, 20, 30, 255))
+    assert np.asarray(canonical(image, background=None))[0].tolist() == [[10, 20, 30]] * 2
+    image.putpixel((1, 0), (10, 20, 30, 254))
+    with pytest.raises(PictureError, match="has transparent pixels"):
+        canonical(image, background=None)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "F", "I", "CMYK", "1"])
+def test_pictures_are_converted_in_bands_and_no_border_shows(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(RANDOM.integers(0, 256, (30, 20, 4)).astype(np.uint8), "RGBA")
+    image = image.convert("L" if mode in "FI" else "RGB" if mode == "CMYK" else "RGBA").convert(mode)
+    whole = pixels(image)
+    monkeypatch.setattr(pixels_module, "BAND_PIXELS", 70)
+    assert np.array_equal(pixels(image), whole)
+
+
+def test_what_is_canonical_is_not_copied() -> None:
+    image = Image.fromarray(RGB)
+    assert canonical(image) is image
+    image.info["icc_profile"] = b""
+    assert canonical(image) is not image
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
     stored = {
@@ -176,6 +306,9 @@ def test_animations_give_their_first_frame(kind: str) -> None:
     with Image.open(saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)) as image:
         image.seek(2)
         assert (pixels(image) == (255, 0, 0)).all()
+        assert told(image) == ["it has more than one frame: only the first is taken"]
+    with Image.open(saved(frames[0], kind)) as image:
+        assert told(image) == []
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
@@ -236,3 +369,11 @@ def test_jpeg_endings_give_jpeg(ending: str) -> None:
 def test_other_endings_are_refused(ending: str) -> None:
     with pytest.raises(PictureError, match="are written as .png, .jpg or .webp"):
         encode_picture(Image.fromarray(RGB), ending)
+
+
+@pytest.mark.parametrize(("ending", "longest"), [(".JPG", 65535), (".jpeg", 65535), (".webp", 16383)])
+def test_pictures_too_long_for_their_format_are_refused(ending: str, longest: int) -> None:
+    check_writable(longest, 1, ending)
+    check_writable(1, longest + 1, ".png")
+    with pytest.raises(PictureError, match=f"whose sides end at {longest}: write .png"):
+        check_writable(1, longest + 1, ending)

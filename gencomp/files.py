@@ -1,0 +1,98 @@
+"""What the command line reads and writes: files, which appear whole or not at all, and pipes."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import click
+
+PIPE = Path("-")
+"""Standard input or output, as an argument."""
+
+
+class RefusedError(ValueError):
+    """An argument that is refused; the message is one line that says what to do."""
+
+
+class FileOrPipe(click.ParamType):
+    """A path, of which `-` is PIPE; a file of that name is `./-`."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        return path.absolute() if path == PIPE and str(value) != "-" else path
+
+
+def called(source: Path) -> str:
+    """What a message calls a file that is read."""
+    return "standard input" if source == PIPE else str(source)
+
+
+def read(source: Path) -> bytes:
+    """All of a file or of standard input."""
+    return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
+
+
+def write(target: Path, data: bytes, force: bool) -> None:
+    """Write the whole file or nothing, under a name of its own in the same folder, then renamed; or into the pipe."""
+    if target == PIPE:
+        stdout = sys.stdout.buffer
+        stdout.write(data)
+        stdout.flush()
+        return
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        check_target(target, force)  # it may have appeared meanwhile
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def say(target: Path, line: str) -> None:
+    """What came of it, beside standard output where that is the target."""
+    click.echo(line, err=target == PIPE)
+
+
+def check_paths(source: Path, target: Path, force: bool) -> None:
+    """Refuse, before any work, what could not be read or written after it."""
+    check_source(source)
+    check_folder(target)
+    check_target(target, force)
+
+
+def check_source(source: Path) -> None:
+    """Refuse what is no file."""
+    if source != PIPE and not source.is_file():
+        raise RefusedError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
+
+
+def check_folder(target: Path) -> None:
+    """Refuse a file in a folder that there is not."""
+    if not target.parent.is_dir():
+        raise RefusedError(f"{target}: the folder {target.parent} does not exist")
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Refuse what is there already, and bytes for a terminal."""
+    if target == PIPE:
+        if sys.stdout.isatty():
+            raise RefusedError("standard output is a terminal: send it to a file or to another command")
+        return
+    if target.exists() and not target.is_file():
+        raise RefusedError(f"{target} exists and is not a file")
+    if target.exists() and not force:
+        raise RefusedError(f"{target} exists: add --force to replace it")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RefusedError(f"{folder} exists: name a new folder")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
