@@ -1,7 +1,7 @@
 """Cityscapes: the two archives or their unpacked folders, joined by name."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Cityscapes:
             for (split, key), name in places.items()
         ]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """The requests as they are."""
         return requests
 
@@ -71,7 +71,7 @@ class Cityscapes:
             return file_stamp(Path(request.place)) if request.place else ""
         return file_stamp(self._archive(IMAGES))
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`gtFine_trainvaltest.zip`: the set's own, or one made of the unpacked label and instance maps."""
         if not self._tree:
             return self._fetcher.required(str(self._archive(ANNOTATIONS)), folder / ANNOTATIONS)
@@ -100,7 +100,7 @@ class Cityscapes:
                     f"{self._root}: neither {name} nor an unpacked leftImg8bit/ folder is there; put one there, or set "
                     f"{VARIABLES} to have it fetched"
                 )
-            fetch_package(self._account, name, path)
+            fetch_package(self._account, name, path, self._fetcher.patience)
         return path
 
 
