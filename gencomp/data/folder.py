@@ -1,7 +1,7 @@
 """A folder of one's own photographs, with label maps beside them where there are any."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,7 @@ class Folder:
         splits = self._splits(ids)
         return [Request(id=id, key=keys[id], split=splits[id], place=str(self._root / id)) for id in ids]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """The requests as they are."""
         return requests
 
@@ -47,7 +47,7 @@ class Folder:
         """Size and time of the file."""
         return file_stamp(Path(request.place))
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
             found = {request.key: self._label_path(request.id) for request in requests}

@@ -1,6 +1,6 @@
 """Standard sets such as RAISE1K and CLIC: a list of images, and the folder or URL that they lie under."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -49,7 +49,7 @@ class Listed:
             for entry, split in lines
         ]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """The requests as they are."""
         return requests
 
@@ -62,7 +62,7 @@ class Listed:
         path = local_path(request.place) if request.key and request.place else None
         return file_stamp(path) if path else ""
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """None: a list has no label maps."""
 
     def _rows(self, path: Path) -> Iterator[Line]:

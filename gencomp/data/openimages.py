@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -32,19 +32,17 @@ class OpenImages:
         self._fetcher = fetcher
         self._scratch = scratch
 
-    def requests(self) -> list[Request]:
-        """Every image of the lists that the filter wants; a line that repeats another is the same image."""
+    def requests(self) -> Iterator[Request]:
+        """Every image of the lists that the filter wants, in the lists' order."""
         licenses, showing = self._source.filter.licenses, self._showing()
-        found: dict[Request, None] = {}
         for index, url in enumerate(self._source.image_lists):
             path = self._fetcher.local(url, self._scratch / f"list-{index}.csv")
             for request in self._requests_of(path, url):
                 licensed = not licenses or any(part in (request.license or "") for part in licenses)
                 if licensed and (showing is None or request.id in showing):
-                    found[request] = None
-        return list(found)
+                    yield request
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """Where there are packed archives, the requests as members of the tars that their images were put into; those
         that no archive holds have no place."""
         if self._source.archives is None:
@@ -54,10 +52,10 @@ class OpenImages:
             for url in self._archives_of(request):
                 wanted.setdefault(url, set()).add(request.id)
         found = spooled(wanted, self._fetcher, self._scratch)
-        return [
+        return (
             msgspec.structs.replace(request, place=found[request.id].place if request.id in found else "")
             for request in requests
-        ]
+        )
 
     def reader(self) -> Reader:
         """Reads the bucket's files, or what was put aside out of the archives."""
@@ -70,7 +68,7 @@ class OpenImages:
         paths = (local_path(place) for place in places)
         return "".join(file_stamp(path) for path in paths if path)
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """The class list, and for the splits and first digits of these images the mask tables and archives.
 
         An archive that is not there is taken to hold no masks; a table or class list must be there.
@@ -79,12 +77,13 @@ class OpenImages:
         if masks is None:
             return
         self._fetcher.required(masks.classes, folder / CLASSES)
-        for split in sorted({request.split for request in requests}):
+        digits: dict[Split, set[str]] = {}
+        for request in requests:
+            digits.setdefault(request.split, set()).add(request.id[0].lower())
+        for split, found in sorted(digits.items()):
             name = SUBSET_NAMES[split]
             self._fetcher.required(filled(masks.tables, split=name), folder / filled(TABLE, split=name))
-            for digit in sorted(
-                {request.id[0].lower() for request in requests if request.split == split} & set(DIGITS)
-            ):
+            for digit in sorted(found & set(DIGITS)):
                 self._save_archive(masks, name, digit, folder)
 
     def _archives_of(self, request: Request) -> list[str]:

@@ -1,6 +1,6 @@
 """Tars of images: the output of img2dataset, WebDataset shards, any tar of photographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -42,7 +42,7 @@ class Tars:
         keys, splits = keys_of(ids), self._splits(ids)
         return [self._request(id, keys[id], splits[id]) for id in ids]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """The requests as they are."""
         return requests
 
@@ -54,7 +54,7 @@ class Tars:
         """Size and time of the tar."""
         return file_stamp(self._root / Member.at(request.place).tar)
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
             found = {request.key: self._beside(request.id, LABEL_SUFFIX) for request in requests}

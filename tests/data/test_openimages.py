@@ -12,6 +12,7 @@ from PIL import Image
 from gencomp.data.dataset import ListFilter, OpenImagesSource
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
+from gencomp.data.labelmap import LabelMap, NoLabels
 from gencomp.data.manifest import RawItem, RawSidecar
 from gencomp.data.openimages import OpenImages, mirror, read_table
 from gencomp.data.openimages_labels import OpenImagesLabels
@@ -22,7 +23,7 @@ def requests_of(bucket: Any, tmp_path: Path, **changes: Any) -> list[Request]:
     source = mirror(bucket.write())
     fields = {name: getattr(source, name) for name in source.__struct_fields__} | changes
     with Fetcher() as fetcher:
-        return OpenImages(OpenImagesSource(**fields), fetcher, tmp_path).requests()
+        return list(OpenImages(OpenImagesSource(**fields), fetcher, tmp_path).requests())
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
@@ -42,7 +43,7 @@ def test_a_list_needs_only_id_and_subset(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\ufeffSubset, ImageID\nvalidation,1b\n\ntest,2c\n")
     source = OpenImagesSource(image_lists=(str(tmp_path / "list.csv"),), images="{split}/{id}.jpg", checksums=True)
     with Fetcher() as fetcher:
-        found = OpenImages(source, fetcher, tmp_path).requests()
+        found = list(OpenImages(source, fetcher, tmp_path).requests())
     assert [(request.id, request.split, request.place, request.length, request.author) for request in found] == [
         ("1b", "val", "validation/1b.jpg", None, None),
         ("2c", "test", "test/2c.jpg", None, None),
@@ -62,7 +63,7 @@ def test_a_list_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, text: s
     (tmp_path / "list.csv").write_text(text)
     source = OpenImagesSource(image_lists=(str(tmp_path / "list.csv"),), images="{id}", checksums=False)
     with Fetcher() as fetcher, pytest.raises(DataError, match=problem) as error:
-        OpenImages(source, fetcher, tmp_path).requests()
+        list(OpenImages(source, fetcher, tmp_path).requests())
     assert "list.csv" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -117,7 +118,7 @@ def test_the_smaller_object_lies_on_top_and_every_object_is_an_instance(
     bucket.add_mask("0a", "/m/cat", "b2", make_mask((30, 10, 80, 60)))
     bucket.add_mask("0a", "/m/dog", "b3", make_mask((0, 0, 35, 15)))
     found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar())
-    assert found is not None
+    assert isinstance(found, LabelMap)
     expected = np.zeros((61, 93), int)
     expected[10:60, 30:80] = 1
     expected[0:15, 0:35] = 2
@@ -132,7 +133,7 @@ def test_masks_of_another_size_are_stretched_by_nearest_neighbour(
 ) -> None:
     bucket.add_mask("0a", "/m/cat", "b", make_mask((0, 0, 5, 7), 10, 7))
     found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar(width=41, height=22))
-    assert found is not None and found.labels.shape == (22, 41)
+    assert isinstance(found, LabelMap) and found.labels.shape == (22, 41)
     expected = np.asarray(Image.open(io.BytesIO(make_mask((0, 0, 5, 7), 10, 7))).convert("L").resize((41, 22), 0)) > 0
     assert np.array_equal(found.labels > 0, expected)
 
@@ -140,7 +141,7 @@ def test_masks_of_another_size_are_stretched_by_nearest_neighbour(
 def test_masks_turn_with_their_image(bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]) -> None:
     bucket.add_mask("0a", "/m/cat", "b", make_mask((0, 0, 10, 5)))
     found = labels_of(bucket, tmp_path, "0a").of([item("0a")]).label(sidecar(orientation=8))
-    assert found is not None and found.labels.shape == (93, 61)
+    assert isinstance(found, LabelMap) and found.labels.shape == (93, 61)
     assert found.labels[-10:, :5].all() and found.labels.sum() == 50
 
 
@@ -155,8 +156,8 @@ def test_lost_masks_are_counted_and_an_image_without_any_is_unlabelled(
     labels = labels_of(bucket, tmp_path, "0a", "0b", "0c", "fe")
     masks = labels.of([item(id) for id in ("0a", "0b", "0c", "fe")])
     found = masks.label(sidecar())
-    assert found is not None and (found.objects, found.lost) == (1, 2)
-    assert [masks.label(sidecar(id)) for id in ("0b", "0c", "fe")] == [None, None, None]
+    assert isinstance(found, LabelMap) and (found.objects, found.lost) == (1, 2)
+    assert [masks.label(sidecar(id)) for id in ("0b", "0c", "fe")] == [NoLabels(1), NoLabels(0), NoLabels(1)]
 
 
 def test_classes_in_use_are_numbered_in_the_order_of_the_class_list_and_unknown_ones_come_last(
