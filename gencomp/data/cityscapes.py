@@ -11,7 +11,7 @@ from gencomp.data.dataset import CityscapesSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
 from gencomp.data.readers import UrlReader, ZipImages
-from gencomp.data.request import Reader, Request, file_stamp
+from gencomp.data.request import Reader, Request, Source, file_stamp
 
 IMAGES = "leftImg8bit_trainvaltest.zip"
 ANNOTATIONS = "gtFine_trainvaltest.zip"
@@ -30,7 +30,7 @@ class View(NamedTuple):
     kind: str
 
 
-class Cityscapes:
+class Cityscapes(Source):
     """The archives, or the folders that they unpack to, as a source; with an `account`, an archive that is not there is
     fetched from the set's site."""
 
@@ -56,10 +56,6 @@ class Cityscapes:
             Request(id=key, key=key, split=split, place=self._place(name), license=self._license)
             for (split, key), name in places.items()
         ]
-
-    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
-        """The requests as they are."""
-        return requests
 
     def reader(self) -> Reader:
         """Reads PNGs, from the folders or out of the archive."""

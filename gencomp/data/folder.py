@@ -11,14 +11,14 @@ from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.photograph import EXTENSIONS
 from gencomp.data.readers import UrlReader
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 X = TypeVar("X")
 LABELS = "labels.zip"
 LABEL_SUFFIX = ".labels.png"
 
 
-class Folder:
+class Folder(Source):
     """The folder as a source; an image's id is its path within it."""
 
     def __init__(self, source: FolderSource, fetcher: Fetcher) -> None:
@@ -34,10 +34,6 @@ class Folder:
         keys = keys_of(ids)
         splits = self._splits(ids)
         return [Request(id=id, key=keys[id], split=splits[id], place=str(self._root / id)) for id in ids]
-
-    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
-        """The requests as they are."""
-        return requests
 
     def reader(self) -> UrlReader:
         """Reads files."""

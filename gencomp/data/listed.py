@@ -9,9 +9,9 @@ from gencomp.data.dataset import ListSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
 from gencomp.data.folder import hashed_splits
-from gencomp.data.openimages import SUBSETS, filled, read_table
+from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.readers import UrlReader
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 NAME = "{name}"
 
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     split: Split | None
 
 
-class Listed:
+class Listed(Source):
     """The list as a source; an image's id is what the list calls it, a file name or a URL."""
 
     def __init__(self, source: ListSource, fetcher: Fetcher, scratch: Path) -> None:
@@ -49,10 +49,6 @@ class Listed:
             for entry, split in lines
         ]
 
-    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
-        """The requests as they are."""
-        return requests
-
     def reader(self) -> UrlReader:
         """Reads files and URLs."""
         return UrlReader(self._fetcher)
@@ -68,7 +64,7 @@ class Listed:
     def _rows(self, path: Path) -> Iterator[Line]:
         column, split = self._source.column, self._source.split_column
         for row in read_table(path, self._source.list, required=[column, *([split] if split else [])]):
-            yield Line(row[column], self._split(row[split]) if split else None)
+            yield Line(row[column], named_split(row[split], self._source.list) if split else None)
 
     def _lines(self, path: Path) -> Iterator[Line]:
         try:
@@ -76,11 +72,6 @@ class Listed:
         except FileNotFoundError:
             raise DataError(f"{self._source.list}: no such file") from None
         yield from (Line(line.strip(), None) for line in text.split("\n") if line.strip())
-
-    def _split(self, name: str) -> Split:
-        if name.lower() not in SUBSETS:
-            raise DataError(f"{self._source.list}: split {name!r} is none of train, validation, test")
-        return SUBSETS[name.lower()]
 
     def _place(self, entry: str) -> str:
         if "://" in entry:

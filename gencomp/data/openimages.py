@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,11 +10,11 @@ import msgspec
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.packed import spooled
 from gencomp.data.readers import TarImages, UrlReader
-from gencomp.data.request import KEY, Reader, Request, file_stamp
+from gencomp.data.request import KEY, Reader, Request, Source, file_stamp
 
-SUBSETS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 SUBSET_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
 ROTATIONS = {0: 1, 90: 8, 180: 3, 270: 6}
 """Degrees counter-clockwise that turn an image upright, as an EXIF orientation."""
@@ -24,7 +24,7 @@ ARCHIVE = "{split}-masks-{digit}.zip"
 CLASSES = "classes.csv"
 
 
-class OpenImages:
+class OpenImages(Source):
     """The bucket, its lists and its masks, as a source."""
 
     def __init__(self, source: OpenImagesSource, fetcher: Fetcher, scratch: Path) -> None:
@@ -130,12 +130,7 @@ class OpenImages:
 
     def _requests_of(self, path: Path, url: str) -> Iterator[Request]:
         for row in read_table(path, url, required=("ImageID", "Subset")):
-            subset = row["Subset"].lower()
-            if subset not in SUBSETS:
-                raise DataError(
-                    f"{url}: Subset {row['Subset']!r} of image {row['ImageID']} is none of train, validation, test"
-                )
-            yield self._request(row, SUBSETS[subset])
+            yield self._request(row, named_split(row["Subset"], f"{url}: image {row['ImageID']}"))
 
     def _request(self, row: dict[str, str], split: Split) -> Request:
         id = row["ImageID"]
@@ -169,31 +164,6 @@ def mirror(root: str) -> OpenImagesSource:
     )
 
 
-def read_table(path: Path, name: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV by column, whatever its line ends; absent columns and values beyond the header are left out.
-
-    Raises DataError, which names the table `name`, when it or a required column is missing or a row lacks its value.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
-            rows = csv.reader(file)
-            header = [column.strip() for column in next(rows, [])]
-            absent = [column for column in required if column not in header]
-            if absent:
-                raise DataError(f"{name}: no column {', '.join(absent)}")
-            for row in rows:
-                values = {column: value.strip() for column, value in zip(header, row, strict=False)}
-                if not any(values.values()):
-                    continue
-                if not all(values.get(column) for column in required):
-                    raise DataError(f"{name}: line {rows.line_num} has no {' or no '.join(required)}")
-                yield values
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file") from None
-    except csv.Error as error:
-        raise DataError(f"{name}: {error}") from None
-
-
 def _shown(confidence: str) -> bool:
     """Whether a Confidence means that the image shows the class; where there is none it does."""
     try:
@@ -215,10 +185,3 @@ def _orientation(rotation: str) -> int | None:
         return ROTATIONS.get(int(float(rotation)))
     except (ValueError, OverflowError):
         return None
-
-
-def filled(template: str, **values: str) -> str:
-    """A URL or name with each `{name}` of `values` filled in, and other braces left alone."""
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template

@@ -13,8 +13,9 @@ from gencomp.data.archive import ArchiveError, ZipReader
 from gencomp.data.dataset import Split
 from gencomp.data.failure import Rejected
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap, NoLabels
+from gencomp.data.lists import filled, read_table
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_classes, read_table
+from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, read_classes
 from gencomp.data.photograph import decode, upright
 from gencomp.data.request import file_stamp
 

@@ -38,14 +38,15 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A place that images and annotations come from."""
+    """A place that images and annotations come from; sources derive from it."""
 
     def requests(self) -> Iterable[Request]:
         """Every image of the source; one may occur again. Raises DataError when its list cannot be had."""
 
     def located(self, requests: Iterable[Request]) -> Iterable[Request]:
-        """The requests, which can be gone through more than once, with places that `reader` can read in any order:
-        images that come in an order of their own are put aside first. Raises DataError."""
+        """The requests, which can be gone through more than once, with places that `reader` can read in any order: as
+        they are, or where images that come in an order of their own were put aside. Raises DataError."""
+        return requests
 
     def reader(self) -> Reader:
         """What fetches the images."""

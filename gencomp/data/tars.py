@@ -11,7 +11,7 @@ from gencomp.data.failure import DataError
 from gencomp.data.folder import LABEL_SUFFIX, hashed_splits, write_labels
 from gencomp.data.photograph import EXTENSIONS
 from gencomp.data.readers import Member, TarImages
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 
 class About(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class About(msgspec.Struct, frozen=True):
     license: object = None
 
 
-class Tars:
+class Tars(Source):
     """All tars below a folder as a source, read in place; an image's id is its tar's path and its own name."""
 
     def __init__(self, source: TarSource) -> None:
@@ -41,10 +41,6 @@ class Tars:
         ids = [id for id in self._members if _is_image(id)]
         keys, splits = keys_of(ids), self._splits(ids)
         return [self._request(id, keys[id], splits[id]) for id in ids]
-
-    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
-        """The requests as they are."""
-        return requests
 
     def reader(self) -> TarImages:
         """Reads members in place."""

@@ -1,5 +1,6 @@
 """Manifests written and read row by row are those that are written whole."""
 
+import errno
 from pathlib import Path
 
 import msgspec
@@ -39,7 +40,7 @@ def test_a_manifest_that_breaks_off_is_not_there_and_one_of_another_kind_is_name
     path = tmp_path / "manifest.json"
 
     def rows() -> "list[LabelItem]":
-        raise OSError("the disk is gone")
+        raise OSError(errno.EIO, "the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
         manifest.write_rows(path, known([]), "items", (row for _ in "a" for row in rows()))

@@ -138,6 +138,7 @@ def test_the_command_says_what_went_wrong_in_a_line_and_never_a_secret(
         lines = failed.stderr.strip().splitlines()
         assert failed.exit_code and re.search(problem, lines[-1]), failed.output
         written += failed.output
+    remote(s3)[0].clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     failed = CliRunner().invoke(main, ["data", "publish", str(folder), s3])
     assert failed.exit_code and "127.0.0.1:9" in failed.stderr and "\n" not in failed.stderr.strip()
