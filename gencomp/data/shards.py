@@ -99,7 +99,7 @@ def write_shards(
     return out
 
 
-def _rejects(raw: Path, records: Iterable[ShardRecord]) -> Iterator[Reject]:
+def _rejects(raw: Path, records: Iterable[ShardRecord]) -> Iterable[Reject]:
     """What the download and the selection left out, by split and id, in which order either leaves it already."""
     items = manifest.read_rows(raw, RawItem, "items")
     carried = (_carried(item) for item in items if item.outcome == "rejected")
