@@ -362,7 +362,7 @@ def pull_model(ref: str, folder: Path) -> None:
 
 @main.group()
 def data() -> None:
-    """Look into training data.
+    """Look into training data, and put it where others read it.
 
     \b
     Example:
@@ -371,23 +371,24 @@ def data() -> None:
 
 
 @data.command("inspect")
-@click.argument("shards", metavar="SHARDS", type=FilePath)
+@click.argument("shards", metavar="SHARDS")
 @click.option("--sheet", metavar="PNG", type=FilePath, help="Write a contact sheet there, labels in colour below.")
 @click.option("--pictures", type=click.IntRange(1, 400), default=24, show_default=True, help="On the contact sheet.")
 @click.option("--force", is_flag=True, help="Replace PNG if it exists.")
-def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -> None:
-    """Count what the folder SHARDS holds: samples, sizes, formats, licences, rejects by reason, classes.
+def inspect_data(shards: str, sheet: Path | None, pictures: int, force: bool) -> None:
+    """Count what SHARDS holds, a folder or its URL: samples, sizes, formats, licences, rejects by reason, classes.
 
     \b
     Example:
       gencomp data inspect data/shards/photos --sheet sheet.png
     """
     from gencomp.data.overview import overview
+    from gencomp.data.places import place
 
     if sheet is not None:
         check_folder(sheet)
         check_target(sheet, force)
-    found = overview(shards, pictures)
+    found = overview(place(shards), pictures)
     known = found.manifest
     click.echo(f"{known.dataset}, recipe {known.recipe}: {known.counts.kept} of {known.counts.asked} images asked for")
     for split_name, split in known.splits.items():
@@ -404,6 +405,26 @@ def inspect_data(shards: Path, sheet: Path | None, pictures: int, force: bool) -
     if sheet is not None:
         write(sheet, found.png(), force)
         click.echo(f"{sheet}: {found.sheet.width} x {found.sheet.height}")
+
+
+@data.command("publish")
+@click.argument("folder", metavar="FOLDER", type=FilePath)
+@click.argument("target", metavar="URL")
+def publish_data(folder: Path, target: str) -> None:
+    """Copy FOLDER, a folder of data/shards or data/raw, to URL: s3://BUCKET/PREFIX, or what else fsspec knows.
+
+    Files appear whole or not at all, manifest.json last. A copy that was interrupted goes on, and one of an earlier
+    version is replaced. Credentials and endpoints are the environment's, such as AWS_PROFILE and AWS_ENDPOINT_URL.
+
+    \b
+    Example:
+      gencomp data publish data/shards/photos s3://lab/photos
+    """
+    from gencomp.data.places import place
+    from gencomp.data.publish import publish
+
+    done = publish(folder, place(target), lambda line: click.echo(line, err=True))
+    click.echo(f"{target}: {done.files} files, {done.bytes:,} bytes, {done.sent} of them sent now")
 
 
 @data.command("duplicates")

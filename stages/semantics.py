@@ -21,7 +21,7 @@ from gencomp.data.dataset import Source as SourceConfig
 from gencomp.data.failure import DataError
 from gencomp.data.folder_labels import FolderLabels
 from gencomp.data.labelmap import Annotations, Segmentation
-from gencomp.data.manifest import RawManifest
+from gencomp.data.manifest import RawItem
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.partitions import publish, resume_key
 from gencomp.data.semantics import write_semantics
@@ -35,10 +35,10 @@ def main(dataset: str) -> None:
     config = params(DatasetConfig, "datasets", dataset)
     raw = Path("data/raw") / dataset
     try:
-        source = manifest.read(raw / "manifest.json", RawManifest)
+        source = manifest.digest(raw / "manifest.json")
         how = msgspec.json.encode((config.source, config.pseudo_labels), order="sorted")
-        with scratch("semantics", resume_key(how, manifest.encode(source))) as folder:
-            annotations = open_annotations(config.source, raw / "annotations", source)
+        with scratch("semantics", resume_key(how, source.encode())) as folder:
+            annotations = open_annotations(config.source, raw)
             segmentation = open_segmentation(config.pseudo_labels, annotations)
             publish(write_semantics(dataset, raw, annotations, folder, segmentation), Path("data/semantics") / dataset)
             shutil.rmtree(folder)
@@ -46,13 +46,14 @@ def main(dataset: str) -> None:
         raise StageError(str(error)) from None
 
 
-def open_annotations(config: SourceConfig, annotations: Path, source: RawManifest) -> Annotations | None:
+def open_annotations(config: SourceConfig, raw: Path) -> Annotations | None:
     """The annotations of a dataset, None where it has none."""
+    annotations = raw / "annotations"
     match config:
         case OpenImagesSource(masks=None) | FolderSource(classes=()) | TarSource(classes=()) | ListSource():
             return None
         case OpenImagesSource() | SampleSource(layout="openimages"):
-            return OpenImagesLabels(annotations, source.items)
+            return OpenImagesLabels(annotations, manifest.read_rows(raw / "manifest.json", RawItem, "items"))
         case CityscapesSource() | SampleSource():
             return CityscapesLabels(annotations)
         case FolderSource() | TarSource():

@@ -8,7 +8,6 @@ import msgspec
 from gencomp.data import manifest
 from gencomp.data.dataset import DatasetConfig
 from gencomp.data.failure import DataError
-from gencomp.data.manifest import LabelManifest, RawManifest
 from gencomp.data.partitions import publish, resume_key
 from gencomp.data.shards import write_shards
 from stages.entry import StageError, params, run
@@ -20,12 +19,9 @@ def main(dataset: str) -> None:
     config = params(DatasetConfig, "datasets", dataset)
     raw, semantics = Path("data/raw") / dataset, Path("data/semantics") / dataset
     try:
-        found = (
-            manifest.read(raw / "manifest.json", RawManifest),
-            manifest.read(semantics / "manifest.json", LabelManifest),
-        )
+        found = (manifest.digest(folder / "manifest.json").encode() for folder in (raw, semantics))
         how = msgspec.json.encode((config.selection, config.maximum_megapixels), order="sorted")
-        key = resume_key(how, *map(manifest.encode, found))
+        key = resume_key(how, *found)
         with scratch("shard", key) as folder:
             pixels = config.maximum_megapixels * 10**6
             out = write_shards(dataset, raw, semantics, config.selection, pixels, folder)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
+from gencomp.data.places import Place, opened
 
 MEMBER_LIMIT = 256_000_000
 """Most bytes of one member, unpacked."""
@@ -44,7 +45,7 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
     return len(seen)
 
 
-def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+def read_tar(path: Place) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member in turn. Raises ArchiveError for anything but plain, safely named files."""
     with opened_tar(path) as tar:
         for entry in checked_members(path, tar):
@@ -57,16 +58,16 @@ def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @contextmanager
-def opened_tar(path: Path) -> Iterator[tarfile.TarFile]:
+def opened_tar(path: Place) -> Iterator[tarfile.TarFile]:
     """An uncompressed tar, open for reading. What is wrong with it is an ArchiveError, in the block too."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             yield tar
     except tarfile.TarError as error:
         raise ArchiveError(f"{path}: {error}") from None
 
 
-def checked_members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def checked_members(path: Place, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The members of a tar in turn, folders left out. Raises ArchiveError for anything but plain, safely named files
     of at most MEMBER_LIMIT bytes, each named once."""
     seen: set[str] = set()
@@ -86,7 +87,7 @@ def checked_members(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInf
         raise ArchiveError(f"{path}: damaged behind member {len(seen)}")
 
 
-def read_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def read_samples(path: Place) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key and `{extension: content}` of each run of members with the same key (the name up to its first dot)."""
     for key, members in groupby(read_tar(path), lambda member: member[0].partition(".")[0]):
         yield key, {name.partition(".")[2]: data for name, data in members}
@@ -179,7 +180,7 @@ def _danger(entry: zipfile.ZipInfo, member_limit: int) -> str | None:
     return None
 
 
-def _check_name(path: Path, name: str, seen: set[str]) -> None:
+def _check_name(path: Place, name: str, seen: set[str]) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
         raise ArchiveError(f"{path}: member name {name!r} leads out of the archive's folder")

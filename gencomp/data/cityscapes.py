@@ -1,7 +1,7 @@
 """Cityscapes: the two archives or their unpacked folders, joined by name."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from gencomp.data.dataset import CityscapesSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
 from gencomp.data.readers import UrlReader, ZipImages
-from gencomp.data.request import Reader, Request, file_stamp
+from gencomp.data.request import Reader, Request, Source, file_stamp
 
 IMAGES = "leftImg8bit_trainvaltest.zip"
 ANNOTATIONS = "gtFine_trainvaltest.zip"
@@ -30,7 +30,7 @@ class View(NamedTuple):
     kind: str
 
 
-class Cityscapes:
+class Cityscapes(Source):
     """The archives, or the folders that they unpack to, as a source; with an `account`, an archive that is not there is
     fetched from the set's site."""
 
@@ -57,10 +57,6 @@ class Cityscapes:
             for (split, key), name in places.items()
         ]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """The requests as they are."""
-        return requests
-
     def reader(self) -> Reader:
         """Reads PNGs, from the folders or out of the archive."""
         return UrlReader(self._fetcher) if self._tree else ZipImages(self._archive(IMAGES).absolute())
@@ -71,7 +67,7 @@ class Cityscapes:
             return file_stamp(Path(request.place)) if request.place else ""
         return file_stamp(self._archive(IMAGES))
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`gtFine_trainvaltest.zip`: the set's own, or one made of the unpacked label and instance maps."""
         if not self._tree:
             return self._fetcher.required(str(self._archive(ANNOTATIONS)), folder / ANNOTATIONS)
@@ -100,7 +96,7 @@ class Cityscapes:
                     f"{self._root}: neither {name} nor an unpacked leftImg8bit/ folder is there; put one there, or set "
                     f"{VARIABLES} to have it fetched"
                 )
-            fetch_package(self._account, name, path)
+            fetch_package(self._account, name, path, self._fetcher.patience)
         return path
 
 

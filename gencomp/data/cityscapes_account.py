@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import msgspec
 
 from gencomp.data.failure import DataError
-from gencomp.data.fetch import Fetcher
+from gencomp.data.fetch import BUSY, Fetcher, Patience, Transient, asked_pause
 
 SITE = "https://www.cityscapes-dataset.com"
 VARIABLES = "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"
@@ -35,17 +36,52 @@ class Package(msgspec.Struct, frozen=True):
     packageID: str | int
 
 
-def fetch_package(account: Account, name: str, target: Path) -> None:
+class Site(NamedTuple):
+    """A session with the set's site, with patience for connections that fail and a site that is busy."""
+
+    client: httpx.Client
+    patience: Patience
+
+    def answer(self, method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
+        """An answer below 400. Raises DataError."""
+        try:
+            return self.patience.ask(lambda: self._attempt(method, url, form))
+        except Transient as error:
+            raise DataError(f"{url}: {error}") from None
+
+    def page(self, url: str) -> httpx.Response:
+        """A page that has to be there. Raises DataError."""
+        answer = self.answer("GET", url)
+        if answer.status_code != 200:
+            raise DataError(f"{url}: HTTP {answer.status_code}")
+        return answer
+
+    def _attempt(self, method: str, url: str, form: dict[str, str] | None) -> httpx.Response:
+        try:
+            answer = self.client.request(method, url, data=form)
+        except httpx.TransportError as error:
+            raise Transient("unreachable", str(error) or type(error).__name__) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise DataError(f"{url}: {error or type(error).__name__}") from None
+        status = answer.status_code
+        if status in BUSY or status >= 500:
+            raise Transient("unreachable", f"HTTP {status}", asked_pause(answer.headers.get("Retry-After", "")))
+        if status >= 400:
+            raise DataError(f"{url}: HTTP {status}")
+        return answer
+
+
+def fetch_package(account: Account, name: str, target: Path, patience: Patience) -> None:
     """Fetch a package, such as `gtFine_trainvaltest.zip`, to `target`, where it appears once its MD5 is the stated one.
 
     What had arrived before an interruption is not asked for again where the site tells versions of its files apart.
     Raises DataError, in which neither name nor password occurs.
     """
     fetched = target.with_name(f".{target.name}.fetched")
-    with _logged_in(account) as client:
-        id = _package_id(client, account.site, name)
-        words = _page(client, f"{account.site}/md5-sum/?packageID={id}").text.split()
-        with Fetcher(cookies=client.cookies) as fetcher:
+    with _logged_in(account, patience) as site:
+        id = _package_id(site, account.site, name)
+        words = site.page(f"{account.site}/md5-sum/?packageID={id}").text.split()
+        with Fetcher(attempts=patience.attempts, wait=patience.wait, cookies=site.client.cookies) as fetcher:
             fetcher.required(f"{account.site}/file-handling/?packageID={id}", fetched)
     with fetched.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -56,42 +92,24 @@ def fetch_package(account: Account, name: str, target: Path) -> None:
 
 
 @contextmanager
-def _logged_in(account: Account) -> Iterator[httpx.Client]:
-    """A session of the account."""
+def _logged_in(account: Account, patience: Patience) -> Iterator[Site]:
+    """A session of the account. What the site refuses is not sent again: that might lock the account."""
     form = {"username": account.username, "password": account.password, "submit": "Login"}
     with httpx.Client(timeout=60.0, headers={"User-Agent": "gencomp"}) as client:
-        url = f"{account.site}/login"
-        _answer(client, "GET", url)  # sets the cookie of the session
-        if _answer(client, "POST", url, form).status_code != 302:  # a page again: the form, with what was wrong in it
+        site, url = Site(client, patience), f"{account.site}/login"
+        site.answer("GET", url)  # sets the cookie of the session
+        if site.answer("POST", url, form).status_code != 302:  # a page again: the form, with what was wrong in it
             raise DataError(f"Cityscapes does not know the account; check {VARIABLES}")
-        yield client
+        yield site
 
 
-def _package_id(client: httpx.Client, site: str, name: str) -> str | int:
-    url = f"{site}/downloads/?list"
+def _package_id(site: Site, root: str, name: str) -> str | int:
+    url = f"{root}/downloads/?list"
     try:
-        packages = msgspec.json.decode(_page(client, url).content, type=list[Package])
+        packages = msgspec.json.decode(site.page(url).content, type=list[Package])
     except msgspec.DecodeError as error:
         raise DataError(f"{url}: {error}") from None
     for package in packages:
         if package.name == name:
             return package.packageID
     raise DataError(f"{name}: not among the packages that Cityscapes offers to this account")
-
-
-def _page(client: httpx.Client, url: str) -> httpx.Response:
-    """A page that has to be there."""
-    answer = _answer(client, "GET", url)
-    if answer.status_code != 200:
-        raise DataError(f"{url}: HTTP {answer.status_code}")
-    return answer
-
-
-def _answer(client: httpx.Client, method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
-    try:
-        answer = client.request(method, url, data=form)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DataError(f"{url}: {error or type(error).__name__}") from None
-    if answer.status_code >= 400:
-        raise DataError(f"{url}: HTTP {answer.status_code}")
-    return answer

@@ -9,7 +9,7 @@ from cityscapesscripts.helpers.labels import labels
 from gencomp.data.archive import ZipReader
 from gencomp.data.cityscapes import ANNOTATIONS, View, views
 from gencomp.data.failure import Rejected
-from gencomp.data.labelmap import LabelMap, read_map
+from gencomp.data.labelmap import LabelMap, NoLabels, read_map
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
 
 VOID = 255
@@ -41,7 +41,7 @@ class CityscapesLabels:
         """All of them: the archive's directory is small."""
         return self
 
-    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+    def label(self, sidecar: RawSidecar) -> LabelMap | NoLabels:
         """The maps of an image.
 
         Raises Rejected: `labels-corrupt`, `labels-too-large`, `labels-size`, `labels-value`.
@@ -49,7 +49,7 @@ class CityscapesLabels:
         ids = self._pixels(sidecar, "gtFine_labelIds")
         instances = self._pixels(sidecar, "gtFine_instanceIds")
         if ids is None or instances is None:
-            return None
+            return NoLabels()
         unknown = set(np.unique(ids).tolist()) - self._known
         if unknown:
             raise Rejected("labels-value", f"ids {sorted(unknown)}")

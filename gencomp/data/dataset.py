@@ -210,11 +210,14 @@ class SegmentationNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     float32, to logits (1, K, H', W'). Its inputs are (pixels * scale - mean) / std."""
 
     file: str
-    """Local path of the network."""
-    format: Literal["onnx", "torchscript"]
+    """Local path of the network; of `transformers`, a local folder or a model id, such as `nvidia/segformer-b0`."""
+    format: Literal["onnx", "torchscript", "transformers"]
     """What the file is. TorchScript is code that runs with your rights: name only files that you trust."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of the file; another file is refused, and a new one makes the label maps again."""
+    """SHA-256 of the file, or of `config.json` and `model.safetensors` of `transformers` one behind the other; another
+    one is refused, and a new one makes the label maps again."""
+    revision: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")] | None = None
+    """Commit of a model id; none for files and folders."""
     classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=255)]
     """Names of the K channels. Where the source has annotations, each is the name of one of their classes, and label
     ids are theirs; elsewhere the label ids are 0, 1, ... in this order, a repeated name once."""

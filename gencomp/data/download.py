@@ -1,30 +1,55 @@
 """From a source to raw tars: every image asked for is decoded to its end, and ends in the manifest with its outcome."""
 
+import bisect
 import functools
 import hashlib
+import itertools
 import shutil
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
-from gencomp.data.dataset import DatasetConfig, Split, Subset
+from gencomp.data.dataset import SPLITS, DatasetConfig, Subset
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
 from gencomp.data.forecast import amount, forecast, in_tar
-from gencomp.data.manifest import Annotation, RawItem, RawManifest, RawSidecar, tally
-from gencomp.data.partitions import FEW, ItemRecord, described, finish, fresh, part_name
+from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
+from gencomp.data.partitions import FEW, ItemRecord, Records, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
 from gencomp.data.request import Reader, Request, Source
+from gencomp.data.rows import Rows, rows
 from gencomp.data.workers import at_once
 
 X = TypeVar("X")
 Y = TypeVar("Y")
+
+
+class Partition(NamedTuple):
+    """The requests of a partition, in a file that its worker reads."""
+
+    listing: Path
+    count: int
+
+    def requests(self) -> list[Request]:
+        """The requests, by split and id."""
+        return msgspec.json.decode(self.listing.read_bytes(), type=list[Request])
+
+
+class Chosen:
+    """The images to ask for, by split and id, which lie on disk and can be gone through more than once."""
+
+    def __init__(self, listing: Rows) -> None:
+        self._listing = listing
+
+    def __iter__(self) -> Iterator[Request]:
+        decoder = msgspec.json.Decoder(Request)
+        return (decoder.decode(row) for split in self._listing.groups() for row in self._listing.sorted(split))
 
 
 class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
@@ -37,64 +62,67 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     Before many images are fetched, it says what they will take. Raises DataError when the disk clearly cannot hold
     them, and when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
     """
-    requests = chosen(source.requests(), config.subset)
-    run = scratch / "runs" / _inputs_key(requests, source)
-    _clear_others(run)
+    with rows(scratch / "requests") as listing:
+        requests = chosen(source.requests(), config.subset, listing)
+        run = scratch.absolute() / "runs" / _inputs_key(requests, source)
+        _clear_others(run)
+        partitions = partitioned(source.located(requests), config.shard_samples, fresh(run / "requests"))
     _forget_transient(run / "parts")
-    partitions = partitioned(source.located(requests), config.shard_samples)
+    asked = sum(partition.count for partition in partitions.values())
 
     reader = source.reader()
-    makers = {name: functools.partial(fetch_partition, members, reader, config) for name, members in partitions.items()}
+    makers = {name: functools.partial(fetch_partition, listed, reader, config) for name, listed in partitions.items()}
     missing = Counter[str]()
 
     def check(record: RawRecord) -> None:
         missing.update(item.reason for item in record.items if item.reason)
-        _check_missing(dataset, missing, len(requests), config.maximum_missing)
+        _check_missing(dataset, missing, asked, config.maximum_missing)
 
     def foresee(names: Sequence[str]) -> str | None:
-        left = [request for name in names for request in partitions[name]]
-        return _foreseen(dataset, left, reader, config, run) if len(left) > FEW else None
+        left = [partitions[name] for name in names]
+        many = sum(partition.count for partition in left) > FEW
+        return _foreseen(dataset, left, reader, config, run) if many else None
 
     task = f"download {dataset}"
-    records = finish(run / "parts", makers, RawRecord, task, len(requests), check, before=foresee)
+    records = finish(run / "parts", makers, RawRecord, task, asked, check, before=foresee)
     (run / "annotations").mkdir(exist_ok=True)
-    source.save_annotations(_kept(requests, records), run / "annotations")
+    source.save_annotations(_kept(partitions.values(), records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
 
 
-def chosen(requests: Sequence[Request], subset: Subset) -> list[Request]:
-    """The images to ask for, sorted by (split, id): in each split those whose ids, with the seed, have the smallest
+def chosen(requests: Iterable[Request], subset: Subset, listing: Rows) -> Chosen:
+    """The images to ask for, put into `listing`: in each split those whose ids, with the seed, have the smallest
     hashes.
 
-    So a larger subset holds a smaller one. Raises DataError for an id that occurs twice.
+    So a larger subset holds a smaller one. A request that repeats another is the same image; raises DataError for an id
+    that occurs twice with different data.
     """
-    by_split: dict[Split, list[Request]] = defaultdict(list)
-    seen: set[str] = set()
     for request in requests:
-        if request.id in seen:
+        if not listing.add(request.split, request.id, msgspec.json.encode(request)):
             raise DataError(f"image id {request.id!r} is listed twice with different data")
-        seen.add(request.id)
-        by_split[request.split].append(request)
     salt = f"{subset.seed}/" if subset.seed else ""
-    picked = []
-    for split, members in by_split.items():
-        members.sort(key=lambda request: hashlib.sha256((salt + request.id).encode()).digest())
-        picked += members[: subset.most(split)]
-    if not picked:
+    for split in SPLITS:
+        most = subset.most(split)
+        if most is not None:
+            listing.reduce(split, most, salt)
+    if not listing.groups():
         raise DataError("the source lists no images")
-    return sorted(picked, key=lambda request: (request.split, request.id))
+    return Chosen(listing)
 
 
-def partitioned(requests: Sequence[Request], size: int) -> dict[str, list[Request]]:
-    """Requests sorted by (split, id) in partitions of at most `size`, each of one split."""
-    by_split: dict[Split, list[Request]] = defaultdict(list)
-    for request in requests:
-        by_split[request.split].append(request)
-    pieces = [members[i : i + size] for members in by_split.values() for i in range(0, len(members), size)]
-    return {part_name(index): piece for index, piece in enumerate(pieces)}
+def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[str, Partition]:
+    """Requests sorted by (split, id) in partitions of at most `size`, each of one split, as files in `folder`."""
+    found: dict[str, Partition] = {}
+    for _, members in itertools.groupby(requests, lambda request: request.split):
+        while piece := list(itertools.islice(members, size)):
+            name = part_name(len(found))
+            listing = folder / f"{name}.json"
+            listing.write_bytes(msgspec.json.encode(piece))
+            found[name] = Partition(listing, len(piece))
+    return found
 
 
-def fetch_partition(requests: Sequence[Request], reader: Reader, config: DatasetConfig, tar: Path) -> RawRecord:
+def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig, tar: Path) -> RawRecord:
     """Fetch and check the images of one partition into `tar`; no tar when none is usable.
 
     It has its share of `connections` threads, where partitions are fetched at once.
@@ -106,7 +134,7 @@ def fetch_partition(requests: Sequence[Request], reader: Reader, config: Dataset
         return _fetch_one(request, reader, config, tar.name)
 
     def members() -> Iterator[tuple[str, bytes]]:
-        ordered = sorted(requests, key=lambda request: request.key or "")
+        ordered = sorted(partition.requests(), key=lambda request: request.key or "")
         for item, files in in_order(fetch, ordered, threads):
             items.append(item)
             yield from files
@@ -132,14 +160,20 @@ def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -
             executor.shutdown(cancel_futures=True)
 
 
-def _foreseen(dataset: str, left: Sequence[Request], reader: Reader, config: DatasetConfig, folder: Path) -> str:
+def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: DatasetConfig, folder: Path) -> str:
     """What the images left to fetch will take, in a line. Raises DataError when the disk clearly cannot hold them."""
 
     def stored(request: Request) -> int:
         _, files = _fetch_one(request, reader, config, "")
         return sum(in_tar(len(data)) for _, data in files)
 
-    found = forecast(left, stored, config.connections, folder)
+    ends = list(itertools.accumulate(partition.count for partition in left))
+
+    def image(number: int) -> Request:
+        index = bisect.bisect_right(ends, number)
+        return left[index].requests()[number - ends[index] + left[index].count]
+
+    found = forecast(ends[-1], image, stored, config.connections, folder)
     if not found.fits:
         raise DataError(
             f"{dataset}: {found.images:,} images take about {amount(found.bytes)}, and the disk of {folder} has "
@@ -199,7 +233,7 @@ def _item(
     )
 
 
-def _inputs_key(requests: Sequence[Request], source: Source) -> str:
+def _inputs_key(requests: Iterable[Request], source: Source) -> str:
     listing = hashlib.sha256()
     for request in requests:
         listing.update(msgspec.json.encode((request, source.stamp(request))))
@@ -230,29 +264,33 @@ def _check_missing(dataset: str, missing: Counter[str], asked: int, maximum: flo
         )
 
 
-def _kept(requests: Sequence[Request], records: Sequence[RawRecord]) -> list[Request]:
-    usable = {item.id for record in records for item in record.items if item.outcome == "ok"}
-    return [request for request in requests if request.id in usable]
+def _kept(partitions: Iterable[Partition], records: Iterable[RawRecord]) -> Iterator[Request]:
+    for partition, record in zip(partitions, records, strict=True):
+        usable = {item.id for item in record.items if item.outcome == "ok"}
+        yield from (request for request in partition.requests() if request.id in usable)
 
 
-def _assemble(dataset: str, config: DatasetConfig, records: Sequence[RawRecord], run: Path, out: Path) -> Path:
-    kept = [record.part for record in records if record.part is not None]
-    for part in kept:
-        (run / "parts" / part.name).rename(out / part.name)
+def _assemble(dataset: str, config: DatasetConfig, records: Records[RawRecord], run: Path, out: Path) -> Path:
+    kept: list[Part] = []
+    outcomes = Counter[str]()
+    for record in records:
+        outcomes.update(item.reason or "ok" for item in record.items)
+        if record.part is not None:
+            kept.append(record.part)
+            (run / "parts" / record.part.name).rename(out / record.part.name)
     (run / "annotations").rename(out / "annotations")
-    items = sorted((item for record in records for item in record.items), key=lambda item: (item.split, item.id))
-    manifest.write(
-        out / "manifest.json",
-        RawManifest(
-            dataset=dataset,
-            source=str(type(config.source).__struct_config__.tag),
-            items=items,
-            counts={"asked": len(items), **tally(item.reason or "ok" for item in items)},
-            parts=kept,
-            annotations=[
-                Annotation(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size)
-                for path in sorted((out / "annotations").iterdir())
-            ],
-        ),
+    head = RawManifest(
+        dataset=dataset,
+        source=str(type(config.source).__struct_config__.tag),
+        items=[],
+        counts={"asked": outcomes.total(), **tally(outcomes.elements())},
+        parts=kept,
+        annotations=[
+            Annotation(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size)
+            for path in sorted((out / "annotations").iterdir())
+        ],
     )
+    # Partitions follow each other by split and id, so that only their own items are to be sorted.
+    items = (item for record in records for item in sorted(record.items, key=lambda item: item.id))
+    manifest.write_rows(out / "manifest.json", head, "items", items)
     return out

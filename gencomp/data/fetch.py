@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -22,6 +22,7 @@ import httpx
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError, Rejected
 
+X = TypeVar("X")
 ARCHIVE_LIMIT = 64_000_000_000
 """Most bytes of an archive or a table."""
 GONE = frozenset({403, 404, 410})
@@ -37,8 +38,29 @@ LONGEST_PAUSE = 120.0
 """Most seconds between two attempts, whatever the server asks for."""
 
 
-class _Transient(Rejected):
-    """A failure that another attempt may remove."""
+class Transient(Rejected):
+    """A failure that another attempt may remove, after `pause` seconds where the server asks for them."""
+
+    def __init__(self, reason: str, detail: str = "", pause: float = 0.0) -> None:
+        super().__init__(reason, detail)
+        self.pause = pause
+
+
+class Patience(NamedTuple):
+    """How often something is asked for, and `wait` seconds after the first attempt, doubling, with jitter."""
+
+    attempts: int
+    wait: float
+
+    def ask(self, attempt: Callable[[], X]) -> X:
+        """What an attempt returns; what the last one raises, where all raise Transient."""
+        for number in range(self.attempts - 1):
+            try:
+                return attempt()
+            except Transient as failure:
+                pause = min(self.wait * 2**number, LONGEST_PAUSE) * random.uniform(0.5, 1)
+                time.sleep(max(pause, min(failure.pause, LONGEST_PAUSE)))
+        return attempt()
 
 
 def local_path(url: str) -> Path | None:
@@ -56,7 +78,7 @@ def local_path(url: str) -> Path | None:
 def check_known(data: bytes, length: int | None, md5: str | None) -> None:
     """Compare an image with its bytes and its MD5 (base64), where they are known. Raises Rejected."""
     if length is not None and len(data) != length:
-        raise _Transient("wrong-length", f"{len(data)} bytes, {length} expected")
+        raise Transient("wrong-length", f"{len(data)} bytes, {length} expected")
     if md5 is not None and base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() != md5:
         raise Rejected("checksum")
 
@@ -81,8 +103,7 @@ class Fetcher:
         slowest: float = 1000.0,
         cookies: httpx.Cookies | None = None,
     ) -> None:
-        self._attempts = attempts
-        self._wait = wait
+        self.patience = Patience(attempts, wait)
         self._timeout = timeout
         self._slowest = slowest
         self._client = httpx.Client(
@@ -96,7 +117,7 @@ class Fetcher:
 
     def __reduce__(self) -> tuple[Callable[..., "Fetcher"], tuple[int, float, float, float]]:
         # Another process has connections of its own, the same ones for everything that is sent to it.
-        return _fetcher, (self._attempts, self._wait, self._timeout, self._slowest)
+        return _fetcher, (*self.patience, self._timeout, self._slowest)
 
     def __enter__(self) -> "Fetcher":
         return self
@@ -171,14 +192,11 @@ class Fetcher:
         return path or cached
 
     def _copy(self, url: str, limit: int, out: "_Arriving", check: Callable[[], None] = lambda: None) -> None:
-        for attempt in range(self._attempts):
-            try:
-                self._copy_once(url, limit, out)
-                return out.checked(check)
-            except _Transient:
-                if attempt + 1 == self._attempts:
-                    raise
-                time.sleep(min(self._wait * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1))
+        def attempt() -> None:
+            self._copy_once(url, limit, out)
+            out.checked(check)
+
+        self.patience.ask(attempt)
 
     def _copy_once(self, url: str, limit: int, out: "_Arriving") -> None:
         try:
@@ -191,11 +209,11 @@ class Fetcher:
                     raise Rejected("too-large", f"{response.headers['Content-Length']} bytes, above {limit}")
                 self._copy_body(response, limit, out)
         except httpx.RemoteProtocolError as error:
-            raise _Transient("wrong-length" if out.size else "unreachable", str(error)) from None
+            raise Transient("wrong-length" if out.size else "unreachable", str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise _Transient("unreachable", str(error) or type(error).__name__) from None
+            raise Transient("unreachable", str(error) or type(error).__name__) from None
         if out.expected is not None and out.size != out.expected:
-            raise _Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
+            raise Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
 
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[httpx.Response]:
@@ -225,10 +243,10 @@ class Fetcher:
         if status in GONE:
             raise Rejected("missing", f"HTTP {status}")
         if status in BUSY:
-            host, pause = response.url.netloc, _asked_pause(response.headers.get("Retry-After", ""))
+            host, pause = response.url.netloc, asked_pause(response.headers.get("Retry-After", ""))
             until = time.monotonic() + min(pause, LONGEST_PAUSE)
             self._not_before[host] = max(until, self._not_before.get(host, 0.0))
-            raise _Transient("unreachable", f"HTTP {status}")
+            raise Transient("unreachable", f"HTTP {status}")
         if status not in (200, 206, 416):
             raise Rejected("refused", f"HTTP {status}")
         encoding = response.headers.get("Content-Encoding", "identity")
@@ -244,7 +262,7 @@ class Fetcher:
             seconds = time.monotonic() - start
             if seconds > self._timeout:
                 if out.size - before < self._slowest * seconds:
-                    raise _Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
+                    raise Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
                 start, before = time.monotonic(), out.size
 
 
@@ -270,7 +288,7 @@ class _Arriving:
         return {"Range": f"bytes={self.size}-", "If-Range": self._version} if self.size and self._version else {}
 
     def begin(self, response: httpx.Response) -> None:
-        """Take up a response: the rest, or all from the start. Raises _Transient for a part that does not fit on."""
+        """Take up a response: the rest, or all from the start. Raises Transient for a part that does not fit on."""
         version = _version(response)
         if response.status_code == 200:
             return self.restart(version)
@@ -279,7 +297,7 @@ class _Arriving:
         missing = response.status_code == 416 and part is not None and int(part[2]) != self.size
         if part is None or other or missing or (response.status_code == 206 and part[1] != str(self.size)):
             self.restart()
-            raise _Transient("wrong-length", "another part than the one that was asked for")
+            raise Transient("wrong-length", "another part than the one that was asked for")
         self.expected = int(part[2])
 
     @property
@@ -320,7 +338,7 @@ def _copy_local(path: Path, limit: int, out: BinaryIO) -> None:
         raise Rejected("missing") from None
 
 
-def _asked_pause(value: str) -> float:
+def asked_pause(value: str) -> float:
     """Seconds of a Retry-After, a number or a date; 0 for neither."""
     if value.isdecimal():
         return float(value)

@@ -1,7 +1,7 @@
 """A folder of one's own photographs, with label maps beside them where there are any."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,14 +11,14 @@ from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.photograph import EXTENSIONS
 from gencomp.data.readers import UrlReader
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 X = TypeVar("X")
 LABELS = "labels.zip"
 LABEL_SUFFIX = ".labels.png"
 
 
-class Folder:
+class Folder(Source):
     """The folder as a source; an image's id is its path within it."""
 
     def __init__(self, source: FolderSource, fetcher: Fetcher) -> None:
@@ -35,10 +35,6 @@ class Folder:
         splits = self._splits(ids)
         return [Request(id=id, key=keys[id], split=splits[id], place=str(self._root / id)) for id in ids]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """The requests as they are."""
-        return requests
-
     def reader(self) -> UrlReader:
         """Reads files."""
         return UrlReader(self._fetcher)
@@ -47,7 +43,7 @@ class Folder:
         """Size and time of the file."""
         return file_stamp(Path(request.place))
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
             found = {request.key: self._label_path(request.id) for request in requests}

@@ -9,7 +9,7 @@ from PIL import Image
 from gencomp.data.archive import ZipReader
 from gencomp.data.failure import Rejected
 from gencomp.data.folder import LABELS
-from gencomp.data.labelmap import LabelMap, read_map
+from gencomp.data.labelmap import LabelMap, NoLabels, read_map
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
 from gencomp.data.photograph import upright
 
@@ -35,7 +35,7 @@ class FolderLabels:
         """All of them: the archive's directory is small."""
         return self
 
-    def label(self, sidecar: RawSidecar) -> LabelMap | None:
+    def label(self, sidecar: RawSidecar) -> LabelMap | NoLabels:
         """The label map of an image, drawn on the upright or on the stored view.
 
         Raises Rejected: `labels-corrupt`, `labels-too-large`, `labels-mode` (more than one channel), `labels-size`,
@@ -43,7 +43,7 @@ class FolderLabels:
         """
         name = f"{sidecar.key}.png"
         if name not in self._names:
-            return None
+            return NoLabels()
         image = read_map(self._zip, name)
         if image.mode not in ("1", "L", "P", "I", "I;16"):
             raise Rejected("labels-mode", image.mode)

@@ -5,7 +5,7 @@ import shutil
 import statistics
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -42,15 +42,14 @@ class Forecast(NamedTuple):
         )
 
 
-def forecast(images: Sequence[X], stored: Callable[[X], int], threads: int, folder: Path) -> Forecast:
-    """Estimate what `images` take in `folder`, by some of them, evenly spread; `stored` fetches one and returns its
-    bytes on disk, 0 where it cannot be had, and is called by so many threads."""
-    sample = [images[index * len(images) // SAMPLE] for index in range(SAMPLE)]
+def forecast(count: int, image: Callable[[int], X], stored: Callable[[X], int], threads: int, folder: Path) -> Forecast:
+    """Estimate what `count` images take in `folder`, by some of them, evenly spread: `image` gives one by its number,
+    `stored` fetches it and returns its bytes on disk, 0 where it cannot be had, and is called by so many threads."""
+    sample = [image(index * count // SAMPLE) for index in range(SAMPLE)]
     start = time.monotonic()
     with ThreadPoolExecutor(threads) as executor:
         sizes = list(executor.map(stored, sample))
     seconds = time.monotonic() - start
-    count = len(images)
     return Forecast(
         images=count,
         bytes=statistics.fmean(sizes) * count,

@@ -28,11 +28,18 @@ class LabelMap(NamedTuple):
     """Annotated objects that were absent or unreadable."""
 
 
+class NoLabels(NamedTuple):
+    """An image without annotations that can be had."""
+
+    lost: int = 0
+    """Annotated objects that were absent or unreadable, all of them."""
+
+
 class Labeller(Protocol):
     """The annotations of some images, from any process: it can be pickled."""
 
-    def label(self, sidecar: RawSidecar) -> LabelMap | None:
-        """The label map of an image, None where it has none. Raises Rejected for one that cannot be used."""
+    def label(self, sidecar: RawSidecar) -> LabelMap | NoLabels:
+        """The label map of an image, where it has one. Raises Rejected for one that cannot be used."""
 
 
 class Annotations(Protocol):

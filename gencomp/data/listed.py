@@ -1,6 +1,6 @@
 """Standard sets such as RAISE1K and CLIC: a list of images, and the folder or URL that they lie under."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -9,9 +9,9 @@ from gencomp.data.dataset import ListSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
 from gencomp.data.folder import hashed_splits
-from gencomp.data.openimages import SUBSETS, filled, read_table
+from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.readers import UrlReader
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 NAME = "{name}"
 
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     split: Split | None
 
 
-class Listed:
+class Listed(Source):
     """The list as a source; an image's id is what the list calls it, a file name or a URL."""
 
     def __init__(self, source: ListSource, fetcher: Fetcher, scratch: Path) -> None:
@@ -49,10 +49,6 @@ class Listed:
             for entry, split in lines
         ]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """The requests as they are."""
-        return requests
-
     def reader(self) -> UrlReader:
         """Reads files and URLs."""
         return UrlReader(self._fetcher)
@@ -62,13 +58,13 @@ class Listed:
         path = local_path(request.place) if request.key and request.place else None
         return file_stamp(path) if path else ""
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """None: a list has no label maps."""
 
     def _rows(self, path: Path) -> Iterator[Line]:
         column, split = self._source.column, self._source.split_column
         for row in read_table(path, self._source.list, required=[column, *([split] if split else [])]):
-            yield Line(row[column], self._split(row[split]) if split else None)
+            yield Line(row[column], named_split(row[split], self._source.list) if split else None)
 
     def _lines(self, path: Path) -> Iterator[Line]:
         try:
@@ -76,11 +72,6 @@ class Listed:
         except FileNotFoundError:
             raise DataError(f"{self._source.list}: no such file") from None
         yield from (Line(line.strip(), None) for line in text.split("\n") if line.strip())
-
-    def _split(self, name: str) -> Split:
-        if name.lower() not in SUBSETS:
-            raise DataError(f"{self._source.list}: split {name!r} is none of train, validation, test")
-        return SUBSETS[name.lower()]
 
     def _place(self, entry: str) -> str:
         if "://" in entry:

@@ -13,7 +13,6 @@ import json
 import os
 import random
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the package index at import otherwise
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gencomp.data.archive import read_samples
+from gencomp.data.places import Place, content, place, within
 
 SHUFFLE_BUFFER = 2000
 """Encoded samples that the shuffle of an epoch holds at a time."""
@@ -89,7 +89,8 @@ class Window(NamedTuple):
 class Loader(NamedTuple):
     """What decides the batches."""
 
-    shards: Path
+    shards: Place
+    """Folder of the shards, or its URL."""
     split: str
     batch: int
     """Samples of the whole batch, over all ranks."""
@@ -168,15 +169,15 @@ def _members(loader: Loader, start: int) -> Iterator[list[tuple[int, Encoded]]]:
         yield list(itertools.islice(stream, loader.batch))
 
 
-def split_size(shards: Path, split: str) -> int:
+def split_size(shards: Place, split: str) -> int:
     """Samples of a split, from the manifest of its shards."""
-    splits = json.loads((shards / "manifest.json").read_text())["splits"]
+    splits = json.loads(content(within(shards, "manifest.json")))["splits"]
     return int(splits[split]["samples"]) if split in splits else 0
 
 
-def label_classes(shards: Path) -> int:
+def label_classes(shards: Place) -> int:
     """Classes of the label maps of a dataset's shards; 0 when it has none."""
-    return int(json.loads((shards / "manifest.json").read_text()).get("classes", 0))
+    return int(json.loads(content(within(shards, "manifest.json"))).get("classes", 0))
 
 
 def encoded_samples(loader: Loader, epoch: int) -> Iterator[Encoded]:
@@ -192,22 +193,22 @@ def encoded_samples(loader: Loader, epoch: int) -> Iterator[Encoded]:
     )
 
 
-def stored_samples(shards: Path, split: str) -> Iterator[Sample]:
+def stored_samples(shards: Place, split: str) -> Iterator[Sample]:
     """Every sample of a split, decoded, in the order of the tars."""
-    return (decode(raw) for path in shard_paths(shards, split) for raw in read_samples(Path(path)))
+    return (decode(raw) for path in shard_paths(shards, split) for raw in read_samples(place(path)))
 
 
 def _expanded(tars: Iterable[dict[str, str]]) -> Iterator[Encoded]:
     """A stage of a WebDataset pipeline: the samples of each tar, in place. WebDataset's own copies them block by block,
     as from a network."""
-    return (raw for tar in tars for raw in read_samples(Path(tar["url"])))
+    return (raw for tar in tars for raw in read_samples(place(tar["url"])))
 
 
-def shard_paths(shards: Path, split: str) -> list[str]:
-    """The tars of a split, sorted, from the manifest."""
-    splits = json.loads((shards / "manifest.json").read_text())["splits"]
+def shard_paths(shards: Place, split: str) -> list[str]:
+    """The tars of a split, sorted, from the manifest: paths or URLs."""
+    splits = json.loads(content(within(shards, "manifest.json")))["splits"]
     names = [shard["name"] for shard in splits.get(split, {"shards": []})["shards"]]
-    return [str(shards / name) for name in sorted(names)]
+    return [str(within(shards, name)) for name in sorted(names)]
 
 
 def decode(raw: Encoded, reduction: int = 1) -> Sample:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 from gencomp.data.atomic import replacing
 from gencomp.data.dataset import Split
 from gencomp.data.failure import DataError
+from gencomp.data.places import Place, content
 
 T = TypeVar("T")
 
@@ -190,9 +191,12 @@ def tally(values: Iterable[str]) -> dict[str, int]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, hexadecimal. Raises DataError when it is missing."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the stage before this one") from None
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -206,10 +210,58 @@ def write(path: Path, value: msgspec.Struct) -> None:
         temporary.write_bytes(encode(value))
 
 
-def read(path: Path, cls: type[T]) -> T:
+def write_rows(path: Path, value: msgspec.Struct, field: str, rows: Iterable[msgspec.Struct]) -> None:
+    """Write what `write` would write if the list `field` of `value`, which is empty, held the rows. They are taken one
+    at a time, and the file appears atomically."""
+    before, empty, after = encode(value).partition(f'\n "{field}": []'.encode())
+    assert empty, f"{field} is no empty list"
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(before + empty[:-1])
+        end = b"]"
+        for row in rows:
+            file.write((b"\n  " if end == b"]" else b",\n  ") + encode(row)[:-1].replace(b"\n", b"\n  "))
+            end = b"\n ]"
+        file.write(end + after)
+
+
+def read_head(path: Path, cls: type[T], field: str) -> T:
+    """What `read` reads, but the list `field` is empty: as much memory as a manifest without its rows takes."""
+    try:
+        return msgspec.json.decode(b"".join(line for line, inside in _lines(path, field) if not inside), type=cls)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def read_rows(path: Path, cls: type[T], field: str) -> Iterator[T]:
+    """The rows of the list `field` of JSON written by `write`, one at a time. Raises as `read` does."""
+    decoder, row = msgspec.json.Decoder(cls), b""
+    try:
+        for line, inside in _lines(path, field):
+            row = row + line if inside else b""
+            if inside and line.rstrip(b",\n") == b"  }":
+                yield decoder.decode(row.rstrip(b",\n"))
+                row = b""
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _lines(path: Path, field: str) -> Iterator[tuple[bytes, bool]]:
+    """The lines of stable JSON, and whether each lies within the list `field`."""
+    inside = False
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                inside = inside and line[:2] != b" ]"
+                yield line, inside
+                inside = inside or line == f' "{field}": [\n'.encode()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the stage before this one") from None
+
+
+def read(path: Place, cls: type[T]) -> T:
     """Read JSON written by `write`. Raises DataError when it is missing or does not fit."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=cls)
+        return msgspec.json.decode(content(path), type=cls)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the stage before this one") from None
     except msgspec.DecodeError as error:

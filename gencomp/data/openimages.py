@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,11 +10,11 @@ import msgspec
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.packed import spooled
 from gencomp.data.readers import TarImages, UrlReader
-from gencomp.data.request import KEY, Reader, Request, file_stamp
+from gencomp.data.request import KEY, Reader, Request, Source, file_stamp
 
-SUBSETS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 SUBSET_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
 ROTATIONS = {0: 1, 90: 8, 180: 3, 270: 6}
 """Degrees counter-clockwise that turn an image upright, as an EXIF orientation."""
@@ -24,7 +24,7 @@ ARCHIVE = "{split}-masks-{digit}.zip"
 CLASSES = "classes.csv"
 
 
-class OpenImages:
+class OpenImages(Source):
     """The bucket, its lists and its masks, as a source."""
 
     def __init__(self, source: OpenImagesSource, fetcher: Fetcher, scratch: Path) -> None:
@@ -32,19 +32,17 @@ class OpenImages:
         self._fetcher = fetcher
         self._scratch = scratch
 
-    def requests(self) -> list[Request]:
-        """Every image of the lists that the filter wants; a line that repeats another is the same image."""
+    def requests(self) -> Iterator[Request]:
+        """Every image of the lists that the filter wants, in the lists' order."""
         licenses, showing = self._source.filter.licenses, self._showing()
-        found: dict[Request, None] = {}
         for index, url in enumerate(self._source.image_lists):
             path = self._fetcher.local(url, self._scratch / f"list-{index}.csv")
             for request in self._requests_of(path, url):
                 licensed = not licenses or any(part in (request.license or "") for part in licenses)
                 if licensed and (showing is None or request.id in showing):
-                    found[request] = None
-        return list(found)
+                    yield request
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
         """Where there are packed archives, the requests as members of the tars that their images were put into; those
         that no archive holds have no place."""
         if self._source.archives is None:
@@ -54,10 +52,10 @@ class OpenImages:
             for url in self._archives_of(request):
                 wanted.setdefault(url, set()).add(request.id)
         found = spooled(wanted, self._fetcher, self._scratch)
-        return [
+        return (
             msgspec.structs.replace(request, place=found[request.id].place if request.id in found else "")
             for request in requests
-        ]
+        )
 
     def reader(self) -> Reader:
         """Reads the bucket's files, or what was put aside out of the archives."""
@@ -70,7 +68,7 @@ class OpenImages:
         paths = (local_path(place) for place in places)
         return "".join(file_stamp(path) for path in paths if path)
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """The class list, and for the splits and first digits of these images the mask tables and archives.
 
         An archive that is not there is taken to hold no masks; a table or class list must be there.
@@ -79,12 +77,13 @@ class OpenImages:
         if masks is None:
             return
         self._fetcher.required(masks.classes, folder / CLASSES)
-        for split in sorted({request.split for request in requests}):
+        digits: dict[Split, set[str]] = {}
+        for request in requests:
+            digits.setdefault(request.split, set()).add(request.id[0].lower())
+        for split, found in sorted(digits.items()):
             name = SUBSET_NAMES[split]
             self._fetcher.required(filled(masks.tables, split=name), folder / filled(TABLE, split=name))
-            for digit in sorted(
-                {request.id[0].lower() for request in requests if request.split == split} & set(DIGITS)
-            ):
+            for digit in sorted(found & set(DIGITS)):
                 self._save_archive(masks, name, digit, folder)
 
     def _archives_of(self, request: Request) -> list[str]:
@@ -131,12 +130,7 @@ class OpenImages:
 
     def _requests_of(self, path: Path, url: str) -> Iterator[Request]:
         for row in read_table(path, url, required=("ImageID", "Subset")):
-            subset = row["Subset"].lower()
-            if subset not in SUBSETS:
-                raise DataError(
-                    f"{url}: Subset {row['Subset']!r} of image {row['ImageID']} is none of train, validation, test"
-                )
-            yield self._request(row, SUBSETS[subset])
+            yield self._request(row, named_split(row["Subset"], f"{url}: image {row['ImageID']}"))
 
     def _request(self, row: dict[str, str], split: Split) -> Request:
         id = row["ImageID"]
@@ -170,31 +164,6 @@ def mirror(root: str) -> OpenImagesSource:
     )
 
 
-def read_table(path: Path, name: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV by column, whatever its line ends; absent columns and values beyond the header are left out.
-
-    Raises DataError, which names the table `name`, when it or a required column is missing or a row lacks its value.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
-            rows = csv.reader(file)
-            header = [column.strip() for column in next(rows, [])]
-            absent = [column for column in required if column not in header]
-            if absent:
-                raise DataError(f"{name}: no column {', '.join(absent)}")
-            for row in rows:
-                values = {column: value.strip() for column, value in zip(header, row, strict=False)}
-                if not any(values.values()):
-                    continue
-                if not all(values.get(column) for column in required):
-                    raise DataError(f"{name}: line {rows.line_num} has no {' or no '.join(required)}")
-                yield values
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file") from None
-    except csv.Error as error:
-        raise DataError(f"{name}: {error}") from None
-
-
 def _shown(confidence: str) -> bool:
     """Whether a Confidence means that the image shows the class; where there is none it does."""
     try:
@@ -216,10 +185,3 @@ def _orientation(rotation: str) -> int | None:
         return ROTATIONS.get(int(float(rotation)))
     except (ValueError, OverflowError):
         return None
-
-
-def filled(template: str, **values: str) -> str:
-    """A URL or name with each `{name}` of `values` filled in, and other braces left alone."""
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template

@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from PIL import Image
 from gencomp.data.archive import ArchiveError, ZipReader
 from gencomp.data.dataset import Split
 from gencomp.data.failure import Rejected
-from gencomp.data.labelmap import MAP_PIXELS, LabelMap
+from gencomp.data.labelmap import MAP_PIXELS, LabelMap, NoLabels
+from gencomp.data.lists import filled, read_table
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, filled, read_classes, read_table
+from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, read_classes
 from gencomp.data.photograph import decode, upright
 from gencomp.data.request import file_stamp
 
@@ -22,7 +23,7 @@ from gencomp.data.request import file_stamp
 class OpenImagesLabels:
     """The mask tables. Their classes are in the order of the class list, from id 1 on; id 0 is no object."""
 
-    def __init__(self, annotations: Path, items: Sequence[RawItem]) -> None:
+    def __init__(self, annotations: Path, items: Iterable[RawItem]) -> None:
         self._annotations = annotations.absolute()
         self._masks: dict[tuple[Split, str], list[Mask]] = defaultdict(list)
         wanted = {(item.split, item.id) for item in items if item.outcome == "ok"}
@@ -61,8 +62,8 @@ class ComposedMasks(NamedTuple):
     masks: dict[tuple[Split, str], list[Mask]]
     """By split and image id."""
 
-    def label(self, sidecar: RawSidecar) -> LabelMap | None:
-        """The composed map of an image, None when none of its masks can be had."""
+    def label(self, sidecar: RawSidecar) -> LabelMap | NoLabels:
+        """The composed map of an image, where any of its masks can be had."""
         layers: list[tuple[int, str, int, np.ndarray]] = []
         masks = sorted(set(self.masks.get((sidecar.split, sidecar.id), [])))
         archive = self._archive(sidecar) if masks else None
@@ -71,7 +72,7 @@ class ComposedMasks(NamedTuple):
             if mask is not None:
                 layers.append((-int(mask.sum()), path, self.ids[label], mask))
         if not layers:
-            return None
+            return NoLabels(len(masks))
         labels = np.zeros((sidecar.height, sidecar.width), np.uint16)
         instances = np.zeros((sidecar.height, sidecar.width), np.int32)
         for index, (_, _, id, mask) in enumerate(sorted(layers, key=lambda layer: layer[:2]), start=1):

@@ -16,6 +16,7 @@ from gencomp.data import manifest
 from gencomp.data.archive import read_samples
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import ClassTable, LabelClass, ShardManifest, ShardSidecar
+from gencomp.data.places import Place, within
 
 THUMBNAIL = 192
 """Longer side of a picture on the contact sheet, pixels."""
@@ -58,15 +59,15 @@ class Overview(NamedTuple):
         return file.getvalue()
 
 
-def overview(shards: Path, pictures: int) -> Overview:
-    """Read all shards of a folder; `pictures` is how many the sheet has at most.
+def overview(shards: Place, pictures: int) -> Overview:
+    """Read all shards of a folder, local or not; `pictures` is how many the sheet has at most.
 
     Class names are those of `classes.json` in `data/semantics/<dataset>`, where that lies beside. Raises DataError.
     """
-    if not (shards / "manifest.json").is_file():
+    if isinstance(shards, Path) and not (shards / "manifest.json").is_file():
         raise DataError(f"{shards}: no manifest.json; name a folder that the shard stage made")
-    known = manifest.read(shards / "manifest.json", ShardManifest)
-    colours = _Colours(known.classes, shards.absolute().parent.parent / "semantics" / known.dataset / "classes.json")
+    known = manifest.read(within(shards, "manifest.json"), ShardManifest)
+    colours = _Colours(known.classes, _class_table(shards, known.dataset))
     total = sum(split.samples for split in known.splits.values())
     shown = {round(step) for step in np.linspace(0, total - 1, min(pictures, total))} if total else set()
     formats, licenses, counts, images = Counter[str](), Counter[str](), Counter[int](), Counter[int]()
@@ -94,17 +95,25 @@ def _spread(lengths: list[int]) -> tuple[int, int, int]:
     return (min(lengths), round(statistics.median(lengths)), max(lengths)) if lengths else (0, 0, 0)
 
 
-def _samples(shards: Path, known: ShardManifest) -> Iterator[dict[str, bytes]]:
+def _samples(shards: Place, known: ShardManifest) -> Iterator[dict[str, bytes]]:
     for split in known.splits.values():
         for shard in split.shards:
-            yield from (files for _, files in read_samples(shards / shard.name))
+            yield from (files for _, files in read_samples(within(shards, shard.name)))
+
+
+def _class_table(shards: Place, dataset: str) -> Path | None:
+    """Where the class table of local shards lies, if it does."""
+    if not isinstance(shards, Path):
+        return None
+    table = shards.absolute().parent.parent / "semantics" / dataset / "classes.json"
+    return table if table.is_file() else None
 
 
 class _Colours:
     """Names and colours of the label ids: those of the class table, and where it has none ones that differ."""
 
-    def __init__(self, classes: int, table: Path) -> None:
-        known = manifest.read(table, ClassTable).classes if table.is_file() else []
+    def __init__(self, classes: int, table: Path | None) -> None:
+        known = manifest.read(table, ClassTable).classes if table else []
         self._classes = {label.id: label for label in known} or {
             id: LabelClass(id=id, name=f"class {id}") for id in range(classes)
         }

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -61,6 +61,34 @@ class ItemRecord(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 R = TypeVar("R", bound=Record)
+
+
+class Records(Generic[R]):
+    """The records of finished partitions, in order; each is read from its file whenever its turn comes."""
+
+    def __init__(self, folder: Path, names: Sequence[str], cls: type[R]) -> None:
+        self._folder, self._names, self._cls = folder, names, cls
+
+    def __iter__(self) -> Iterator[R]:
+        return (manifest.read(self._folder / f"{name}.json", self._cls) for name in self._names)
+
+
+class _Work(Mapping[str, Callable[[], R]]):
+    """The making of the partitions that are left: a partition is looked up when its turn comes."""
+
+    def __init__(self, folder: Path, partitions: Mapping[str, Callable[[Path], R]], left: Sequence[str]) -> None:
+        self._folder, self._partitions, self._left = folder, partitions, left
+
+    def __getitem__(self, name: str) -> Callable[[], R]:
+        return functools.partial(_made, self._partitions[name], self._folder, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._left)
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+
 FEW = 100
 """Images that are done before workers have started."""
 
@@ -86,34 +114,35 @@ def finish(
     each: Callable[[R], None] = lambda _: None,
     here: bool = False,
     before: Callable[[Sequence[str]], str | None] = lambda _: None,
-) -> list[R]:
+) -> Records[R]:
     """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
     A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
     pickled, and equal ones write equal bytes. `images`: how many there are in all; few are worth no workers. `each` is
     called with every record, as they come. `here`: in this process, one after the other. `before` is called
     with the names of the partitions that are to be made, and what it returns is said. Whatever else lies in the folder
-    is removed. Raises what a partition, `each` or `before` raises, and DataError.
+    is removed. A partition is looked up when its turn comes, and no record is kept but on disk. Raises what a
+    partition, `each` or `before` raises, and DataError.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder, partitions)
-    found = {name: _finished(folder, name, cls) for name in partitions}
-    records = {name: record for name, record in found.items() if record is not None}
-    work = {
-        name: functools.partial(_made, make, folder, name) for name, make in partitions.items() if name not in records
-    }
-    for record in records.values():
-        each(record)
-    foreseen = before(list(work))
-    with meter(task, len(partitions), len(records)) as tell:
+    left = []
+    for name in partitions:
+        found = _finished(folder, name, cls)
+        if found is None:
+            left.append(name)
+        else:
+            each(found)
+    foreseen = before(left)
+    work = _Work(folder, partitions, left)
+    with meter(task, len(partitions), len(partitions) - len(left)) as tell:
         if foreseen:
             tell.say(foreseen)
-        for name, record in results(work, folder.parent, tell.say, here=here or images <= FEW):
-            records[name] = record
+        for _, record in results(work, folder.parent, tell.say, here=here or images <= FEW):
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)
-    return [records[name] for name in partitions]
+    return Records(folder, list(partitions), cls)
 
 
 def _made(make: Callable[[Path], R], folder: Path, name: str) -> R:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -38,14 +38,15 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A place that images and annotations come from."""
+    """A place that images and annotations come from; sources derive from it."""
 
-    def requests(self) -> list[Request]:
-        """Every image of the source. Raises DataError when its list cannot be had."""
+    def requests(self) -> Iterable[Request]:
+        """Every image of the source; one may occur again. Raises DataError when its list cannot be had."""
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """The requests with places that `reader` can read in any order: images that come in an order of their own are
-        put aside first. Raises DataError."""
+    def located(self, requests: Iterable[Request]) -> Iterable[Request]:
+        """The requests, which can be gone through more than once, with places that `reader` can read in any order: as
+        they are, or where images that come in an order of their own were put aside. Raises DataError."""
+        return requests
 
     def reader(self) -> Reader:
         """What fetches the images."""
@@ -53,7 +54,7 @@ class Source(Protocol):
     def stamp(self, request: Request) -> str:
         """Changes when a local file is replaced, so that an interrupted download does not mix old and new."""
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """Write the annotation files that belong to these images into `folder`. Raises DataError."""
 
 

@@ -1,4 +1,5 @@
-"""Label maps drawn by a segmentation network of the user's own, a TorchScript or an ONNX file, on the CPU.
+"""Label maps drawn by a segmentation network of the user's own, on the CPU: a TorchScript file, an ONNX file, or one
+that the library transformers knows.
 
     image -> reduced to `longest_side` -> (pixels * scale - mean) / std -> logits -> argmax -> as large as the image
 
@@ -11,6 +12,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +29,10 @@ from gencomp.data.photograph import decode_reduced, upright
 if TYPE_CHECKING:
     import torch
 
+MODEL_FILES = ("config.json", "model.safetensors")
+"""What is read of a model that transformers knows."""
+PACKAGES = {"onnx": "gencomp[onnx]", "torchscript": "torch", "transformers": "gencomp[transformers]"}
+"""What runs each format."""
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(1, 3, H, W) -> (1, K, H', W')."""
 
@@ -43,8 +49,10 @@ class Segmenter(NamedTuple):
 
     @property
     def network(self) -> LabelNetwork:
-        """Name and hash of the file."""
-        return LabelNetwork(name=self.file.name, sha256=self.config.sha256)
+        """Name and hash of the file, or the id and the revision of a model and its hash."""
+        revision = self.config.revision
+        name = f"{self.config.file}@{revision}" if revision else self.file.name
+        return LabelNetwork(name=name, sha256=self.config.sha256)
 
     def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
         """The label map of an image file; its regions count as instances.
@@ -82,8 +90,8 @@ def segmenter(config: SegmentationNetwork, annotated: ClassTable | None) -> Segm
 
     Raises DataError for a file that is missing or another one, and for a class that the annotations do not have.
     """
-    file = Path(config.file).absolute()
-    _read(file, config.sha256)
+    file = _model_folder(config) if config.format == "transformers" else Path(config.file).absolute()
+    _read(file, config)
     if annotated is None:
         names = list(dict.fromkeys(config.classes))
         table = ClassTable(classes=[LabelClass(id=id, name=name) for id, name in enumerate(names)])
@@ -113,26 +121,51 @@ def network_input(image: Image.Image, config: SegmentationNetwork) -> NDArray[np
 
 @functools.lru_cache(maxsize=1)
 def _opened(file: Path, config: SegmentationNetwork) -> Logits:
-    data = _read(file, config.sha256)
+    data = _read(file, config)
     try:
-        return _onnx(data) if config.format == "onnx" else _torchscript(data)
+        match config.format:
+            case "onnx":
+                return _onnx(data)
+            case "torchscript":
+                return _torchscript(data)
+            case "transformers":
+                return _transformers(file)
     except ImportError as error:
-        package = "gencomp[onnx]" if config.format == "onnx" else "torch"
-        raise DataError(f"{file}: {error}: pip install '{package}'") from None
+        raise DataError(f"{file}: {error}: pip install '{PACKAGES[config.format]}'") from None
     except Exception as error:
         raise DataError(f"{file}: is no {config.format} network that can be opened: {_one_line(error)}") from None
 
 
-def _read(file: Path, sha256: str) -> bytes:
-    """The file that was named: what is opened is what was hashed."""
+def _read(file: Path, config: SegmentationNetwork) -> bytes:
+    """The file that was named, or the files of a folder one behind the other: what is opened is what was hashed."""
+    paths = [file / name for name in MODEL_FILES] if config.format == "transformers" else [file]
     try:
-        data = file.read_bytes()
+        data = b"".join(path.read_bytes() for path in paths)
     except OSError as error:
-        raise DataError(f"pseudo_labels: {file}: {error.strerror}") from None
+        raise DataError(f"pseudo_labels: {error.filename}: {error.strerror}") from None
     found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise DataError(f"pseudo_labels: {file} has SHA-256 {found}, not {sha256}")
+    if found != config.sha256:
+        raise DataError(f"pseudo_labels: {config.file} has SHA-256 {found}, not {config.sha256}")
     return data
+
+
+def _model_folder(config: SegmentationNetwork) -> Path:
+    """The folder of a model that transformers knows; one that is named by its id is fetched once, into the cache of
+    Hugging Face's tools, and not at all with HF_HUB_OFFLINE=1. Raises DataError."""
+    name = f"pseudo_labels: {config.file}"
+    if find_spec("transformers") is None:
+        raise DataError(f"{name}: transformers is not installed: pip install '{PACKAGES['transformers']}'")
+    folder = Path(config.file).absolute()
+    if config.revision is None:
+        if not folder.is_dir():
+            raise DataError(f"{name}: no such folder; a model id needs its `revision`, the commit")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(config.file, revision=config.revision, allow_patterns=list(MODEL_FILES)))
+    except Exception as error:  # its own, those of its client, and of the disk
+        raise DataError(f"{name}: revision {config.revision} cannot be had: {_one_line(error)}") from None
 
 
 def _onnx(data: bytes) -> Logits:
@@ -160,6 +193,23 @@ def _torchscript(data: bytes) -> Logits:
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             found = network(torch.from_numpy(images))
         return np.asarray(_first(found).float())
+
+    return logits
+
+
+def _transformers(folder: Path) -> Logits:
+    import torch
+    from transformers import AutoModelForSemanticSegmentation
+
+    torch.set_num_threads(1)
+    network = AutoModelForSemanticSegmentation.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    ).eval()
+
+    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            found = network(pixel_values=torch.from_numpy(images))
+        return np.asarray(found.logits)
 
     return logits
 

@@ -2,8 +2,9 @@
 
 import functools
 import io
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,17 +14,19 @@ from PIL import Image
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples, write_tar
 from gencomp.data.failure import Rejected
-from gencomp.data.labelmap import Annotations, Labeller, Segmentation
+from gencomp.data.labelmap import Annotations, Labeller, NoLabels, Segmentation
 from gencomp.data.manifest import (
     ClassTable,
     LabelItem,
     LabelManifest,
+    Part,
     RawItem,
     RawManifest,
     RawSidecar,
     tally,
 )
 from gencomp.data.partitions import ItemRecord, described, finish, fresh
+from gencomp.data.rows import Rows, rows
 
 EDGE = 255
 """Value of an edge in an edge map."""
@@ -38,53 +41,98 @@ def write_semantics(
 ) -> Path:
     """Make the label maps of the images in `raw`, in a complete folder within `scratch`: from annotations where there
     are any, and from the segmentation where there are none. With neither there are no maps."""
-    source = manifest.read(raw / "manifest.json", RawManifest)
+    source = manifest.read_head(raw / "manifest.json", RawManifest, "items")
     drawn = annotations or segmentation
     table = drawn.table if drawn else ClassTable(classes=[])
-    items_of: dict[str, list[RawItem]] = defaultdict(list)
-    for item in source.items:
-        if item.part is not None:
-            items_of[item.part].append(item)
+    records: Iterable[LabelRecord]
     if drawn is None:
-        records = [_unlabelled(items) for items in items_of.values()]
+        records = (_unlabelled(items) for _, items in _by_part(raw))
     else:
-        makers = {
-            Path(name).stem: functools.partial(
-                label_partition,
-                raw.absolute() / name,
-                annotations.of(items) if annotations else None,
-                segmentation,
-                table,
-            )
-            for name, items in items_of.items()
-        }
-        images = sum(map(len, items_of.values()))
+        makers = _Makers(raw, annotations, segmentation, table, fresh(scratch / "items"))
+        images = sum(part.count for part in source.parts)
         records = finish(scratch / "parts", makers, LabelRecord, f"semantics {dataset}", images)
+    with rows(scratch / "rows") as listing:
+        return _assemble(dataset, records, table, segmentation, scratch, listing)
+
+
+def _by_part(raw: Path) -> Iterator[tuple[str, list[RawItem]]]:
+    """The usable images of each raw tar, which follow each other in the manifest, by its name."""
+    items = manifest.read_rows(raw / "manifest.json", RawItem, "items")
+    usable = ((item.part, item) for item in items if item.part is not None)
+    for name, members in itertools.groupby(usable, lambda pair: pair[0]):
+        yield name, [item for _, item in members]
+
+
+class _Makers(Mapping[str, Callable[[Path], LabelRecord]]):
+    """What makes the label maps of each raw tar; its images lie in `folder` until it is their turn."""
+
+    def __init__(
+        self,
+        raw: Path,
+        annotations: Annotations | None,
+        segmentation: Segmentation | None,
+        table: ClassTable,
+        folder: Path,
+    ) -> None:
+        self._raw, self._annotations, self._folder = raw.absolute(), annotations, folder
+        self._segmentation, self._table = segmentation, table
+        self._names: dict[str, str] = {}
+        for name, items in _by_part(raw):
+            self._names[Path(name).stem] = name
+            (folder / name).write_bytes(msgspec.json.encode(items))
+
+    def __getitem__(self, stem: str) -> Callable[[Path], LabelRecord]:
+        name = self._names[stem]
+        items = msgspec.json.decode((self._folder / name).read_bytes(), type=list[RawItem])
+        labeller = self._annotations.of(items) if self._annotations else None
+        return functools.partial(label_partition, self._raw / name, labeller, self._segmentation, self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _assemble(
+    dataset: str,
+    records: Iterable[LabelRecord],
+    table: ClassTable,
+    segmentation: Segmentation | None,
+    scratch: Path,
+    listing: Rows,
+) -> Path:
+    """The output folder; `listing` brings the label maps in the order of their keys, which need not be that of the
+    ids, by which partitions are cut."""
     out = fresh(scratch / "out")
-    kept = [record.part for record in records if record.part is not None]
-    for part in kept:
-        (scratch / "parts" / part.name).rename(out / part.name)
-    items = sorted((item for record in records for item in record.items), key=lambda item: (item.split, item.key))
-    manifest.write(out / "classes.json", table)
-    manifest.write(
-        out / "manifest.json",
-        LabelManifest(
-            dataset=dataset,
-            classes=len(table.classes),
-            items=items,
-            counts={
-                **tally(item.reason or item.outcome for item in items),
-                "objects": sum(item.objects for item in items),
-                "lost": sum(item.lost for item in items),
-            },
-            parts=kept,
-            network=segmentation.network if segmentation else None,
-        ),
+    kept: list[Part] = []
+    counts = Counter[str]()
+    objects = lost = 0
+    for record in records:
+        for item in record.items:
+            counts[item.reason or item.outcome] += 1
+            objects, lost = objects + item.objects, lost + item.lost
+            alone = listing.add(item.split, item.key, msgspec.json.encode(item))
+            assert alone, f"{item.key} occurs twice"
+        if record.part is not None:
+            kept.append(record.part)
+            (scratch / "parts" / record.part.name).rename(out / record.part.name)
+    head = LabelManifest(
+        dataset=dataset,
+        classes=len(table.classes),
+        items=[],
+        counts={**tally(counts.elements()), "objects": objects, "lost": lost},
+        parts=kept,
+        network=segmentation.network if segmentation else None,
     )
+    decoder = msgspec.json.Decoder(LabelItem)
+    items = (decoder.decode(row) for split in listing.groups() for row in listing.sorted(split))
+    manifest.write(out / "classes.json", table)
+    manifest.write_rows(out / "manifest.json", head, "items", items)
     return out
 
 
-def _unlabelled(items: Sequence[RawItem]) -> LabelRecord:
+def _unlabelled(items: Iterable[RawItem]) -> LabelRecord:
     keys = [(item.key, item.split) for item in items if item.key is not None]
     return LabelRecord(items=[LabelItem(key=key, split=split, outcome="unlabelled") for key, split in keys], part=None)
 
@@ -101,21 +149,22 @@ def label_partition(
             sidecar = msgspec.json.decode(files.pop("json"), type=RawSidecar)
             item = functools.partial(LabelItem, key=key, split=sidecar.split)
             try:
-                found = labeller.label(sidecar) if labeller else None
-                network = segmentation if found is None else None
+                found = labeller.label(sidecar) if labeller else NoLabels()
+                lost = found.lost
+                network = segmentation if isinstance(found, NoLabels) else None
                 if network:
                     found = network.draw(files.popitem()[1], sidecar)
             except Rejected as error:
                 items.append(item(outcome="rejected", reason=error.reason))
                 continue
-            if found is None:
-                items.append(item(outcome="unlabelled"))
+            if isinstance(found, NoLabels):
+                items.append(item(outcome="unlabelled", lost=lost))
                 continue
             items.append(
                 item(
                     outcome="pseudo-labelled" if network else "labelled",
                     objects=found.objects,
-                    lost=found.lost,
+                    lost=lost,
                     part=tar.name,
                 )
             )

@@ -1,8 +1,10 @@
 """From raw tars and label maps to training shards, with a manifest that accounts for every image asked for."""
 
 import functools
+import heapq
 import io
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -59,8 +61,8 @@ def write_shards(
     dataset: str, raw: Path, semantics: Path, selection: SelectionConfig, maximum_pixels: int, scratch: Path
 ) -> Path:
     """Make the shards of a dataset in a complete folder within `scratch`, going on where an earlier run was killed."""
-    source = manifest.read(raw / "manifest.json", RawManifest)
-    labels = manifest.read(semantics / "manifest.json", LabelManifest)
+    source = manifest.read_head(raw / "manifest.json", RawManifest, "items")
+    labels = manifest.read_head(semantics / "manifest.json", LabelManifest, "items")
 
     raw, semantics = raw.absolute(), semantics.absolute()
     makers = {
@@ -73,29 +75,36 @@ def write_shards(
         scratch / "parts", makers, ShardRecord, f"shard {dataset}", sum(part.count for part in source.parts)
     )
     out = fresh(scratch / "out")
-    splits = {
-        split: _collect(split, records, scratch / "parts", out)
-        for split in sorted({item.split for item in source.items})
-    }
-    rejects = [_carried(item) for item in source.items if item.outcome == "rejected"]
-    rejects += [reject for record in records for reject in record.rejects]
-    manifest.write(
-        out / "manifest.json",
-        ShardManifest(
-            dataset=dataset,
-            recipe=str(type(selection).__struct_config__.tag),
-            classes=labels.classes,
-            splits=splits,
-            rejects=sorted(rejects, key=lambda reject: (reject.split, reject.id)),
-            counts=ShardCounts(
-                asked=len(source.items),
-                kept=sum(record.kept for record in records),
-                labelled=sum(record.labelled for record in records),
-                rejected=tally(reject.reason for reject in rejects),
-            ),
+    items = raw / "manifest.json"
+    splits: set[Split] = set()
+    reasons = Counter[str]()
+    for item in manifest.read_rows(items, RawItem, "items"):
+        splits.add(item.split)
+        reasons.update([item.reason] if item.reason else [])
+    kept = labelled = 0
+    for record in records:
+        kept, labelled = kept + record.kept, labelled + record.labelled
+        reasons.update(reject.reason for reject in record.rejects)
+    head = ShardManifest(
+        dataset=dataset,
+        recipe=str(type(selection).__struct_config__.tag),
+        classes=labels.classes,
+        splits={split: _collect(split, records, scratch / "parts", out) for split in sorted(splits)},
+        rejects=[],
+        counts=ShardCounts(
+            asked=source.counts["asked"], kept=kept, labelled=labelled, rejected=tally(reasons.elements())
         ),
     )
+    manifest.write_rows(out / "manifest.json", head, "rejects", _rejects(items, records))
     return out
+
+
+def _rejects(raw: Path, records: Iterable[ShardRecord]) -> Iterable[Reject]:
+    """What the download and the selection left out, by split and id, in which order either leaves it already."""
+    items = manifest.read_rows(raw, RawItem, "items")
+    carried = (_carried(item) for item in items if item.outcome == "rejected")
+    selected = (reject for record in records for reject in sorted(record.rejects, key=lambda reject: reject.id))
+    return heapq.merge(carried, selected, key=lambda reject: (reject.split, reject.id))
 
 
 def shard_partition(
@@ -172,7 +181,7 @@ def _sidecar(raw: RawSidecar, selected: Selected, tile: Tile, network: LabelNetw
     )
 
 
-def _collect(split: Split, records: Sequence[ShardRecord], parts: Path, out: Path) -> ShardSplit:
+def _collect(split: Split, records: Iterable[ShardRecord], parts: Path, out: Path) -> ShardSplit:
     """Move the shards of a split to `out`, numbered without gaps."""
     shards: list[ShardFile] = []
     for record in records:

@@ -1,6 +1,6 @@
 """Tars of images: the output of img2dataset, WebDataset shards, any tar of photographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -11,7 +11,7 @@ from gencomp.data.failure import DataError
 from gencomp.data.folder import LABEL_SUFFIX, hashed_splits, write_labels
 from gencomp.data.photograph import EXTENSIONS
 from gencomp.data.readers import Member, TarImages
-from gencomp.data.request import Request, file_stamp, keys_of
+from gencomp.data.request import Request, Source, file_stamp, keys_of
 
 
 class About(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class About(msgspec.Struct, frozen=True):
     license: object = None
 
 
-class Tars:
+class Tars(Source):
     """All tars below a folder as a source, read in place; an image's id is its tar's path and its own name."""
 
     def __init__(self, source: TarSource) -> None:
@@ -42,10 +42,6 @@ class Tars:
         keys, splits = keys_of(ids), self._splits(ids)
         return [self._request(id, keys[id], splits[id]) for id in ids]
 
-    def located(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """The requests as they are."""
-        return requests
-
     def reader(self) -> TarImages:
         """Reads members in place."""
         return TarImages(self._root)
@@ -54,7 +50,7 @@ class Tars:
         """Size and time of the tar."""
         return file_stamp(self._root / Member.at(request.place).tar)
 
-    def save_annotations(self, requests: Sequence[Request], folder: Path) -> None:
+    def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
         """`labels.zip`: `<key>.png` for each of these images that has a label map."""
         if self._source.classes:
             found = {request.key: self._beside(request.id, LABEL_SUFFIX) for request in requests}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gencomp.data.dataset import Split
+from gencomp.data.dataset import SPLITS, Split
 from gencomp.data.manifest import RawItem, RawManifest, ShardManifest, digest, read
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-ENDS = ("kept", "refused", "lost")
+End = Literal["kept", "refused", "lost"]
+ENDS: tuple[End, ...] = ("kept", "refused", "lost")
 
 
 class Credit(NamedTuple):
@@ -25,7 +25,7 @@ class Credit(NamedTuple):
 class Outcome(NamedTuple):
     """How many pictures came to one end."""
 
-    end: Literal["kept", "refused", "lost"]
+    end: End
     """`refused` by the selection, `lost` where the download did not bring them."""
     reason: str
     """As the manifest says it; empty for those kept."""
@@ -90,10 +90,10 @@ def read_account(dataset: str, raw: Path, shards: Path) -> Account:
 
 def _outcomes(download: RawManifest, shards: ShardManifest, splits: Sequence[Split]) -> list[Outcome]:
     rejected = {reject.id: reject.reason for reject in shards.rejects}
-    found: dict[tuple[Literal["kept", "refused", "lost"], str], Counter[Split]] = defaultdict(Counter)
+    found: dict[tuple[End, str], Counter[Split]] = defaultdict(Counter)
     found["kept", ""] = Counter()
     for item in download.items:
-        end: Literal["kept", "refused", "lost"] = "refused" if item.id in rejected else "kept"
+        end: End = "refused" if item.id in rejected else "kept"
         found["lost" if item.outcome == "rejected" else end, rejected.get(item.id, "")][item.split] += 1
     ordered = sorted(found.items(), key=lambda entry: (ENDS.index(entry[0][0]), -entry[1].total(), entry[0][1]))
     return [Outcome(end, reason, [counts[split] for split in splits]) for (end, reason), counts in ordered]

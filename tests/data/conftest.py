@@ -21,6 +21,7 @@ from PIL import Image
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
 from gencomp.data.manifest import ShardCounts, ShardFile, ShardManifest, ShardSidecar, ShardSplit
+from gencomp.data.places import remote
 
 HEADER = "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
 HEADER += "Thumbnail300KURL,Rotation"
@@ -289,5 +290,63 @@ def shards(tmp_path: Path) -> Path:
     counts = ShardCounts(asked=5, kept=3, labelled=2, rejected={"too-small": 2})
     splits = {"train": ShardSplit(samples=3, shards=[shard])}
     known = ShardManifest(dataset="streets", recipe="none", classes=2, splits=splits, rejects=[], counts=counts)
+    manifest.write(folder / "manifest.json", known)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A folder of a new bucket there."""
+    settings = {
+        **{
+            "AWS_ENDPOINT_URL": s3_server,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-sees",
+        },
+        **{"AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": "/dev/null", "AWS_MAX_ATTEMPTS": "2"},
+        **{"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true"},
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"lab-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]}"
+    remote("s3://x")[0].mkdir(bucket)
+    return f"s3://{bucket}/photos"
+
+
+def stage_shards(folder: Path, seeds: list[int]) -> Path:
+    """A folder as stage `shard` writes it: a shard of two photographs per seed."""
+    files = []
+    for index, seed in enumerate(seeds):
+        path = folder / f"train-{index:06d}.tar"
+        keys = [f"p{seed}-{number}" for number in range(2)]
+        write_tar(
+            path,
+            [
+                member
+                for number, key in enumerate(keys)
+                for member in [(f"{key}.jpg", photo(seed + number)), (f"{key}.json", sidecar(key, 93, 61, "CC0"))]
+            ],
+        )
+        files.append(
+            ShardFile(name=path.name, sha256=manifest.digest(path), bytes=path.stat().st_size, samples=len(keys))
+        )
+    samples = 2 * len(seeds)
+    counts = ShardCounts(asked=samples, kept=samples, labelled=0, rejected={})
+    split = ShardSplit(samples=samples, shards=files)
+    known = ShardManifest(
+        dataset="photos", recipe="none", classes=0, splits={"train": split}, rejects=[], counts=counts
+    )
     manifest.write(folder / "manifest.json", known)
     return folder

@@ -13,6 +13,7 @@ from gencomp.data.cityscapes_labels import CityscapesLabels
 from gencomp.data.dataset import CityscapesSource
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher
+from gencomp.data.labelmap import NoLabels
 from gencomp.data.manifest import RawSidecar
 
 
@@ -119,7 +120,7 @@ def test_maps_that_cannot_be_used_have_their_reason(tmp_path: Path, scenes: dict
         assert error.value.reason == reason
     del scenes[f"{stem}instanceIds.png"]
     write_archives(tmp_path, scenes)
-    assert CityscapesLabels(tmp_path).label(sidecar()) is None
+    assert CityscapesLabels(tmp_path).label(sidecar()) == NoLabels()
 
 
 def test_remote_archives_are_fetched_once(tmp_path: Path, scenes: dict[str, bytes], server: Any) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import socket
+import struct
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,8 +20,9 @@ from gencomp.data.cityscapes_account import SITE, Account, fetch_package
 from gencomp.data.dataset import CityscapesSource, DatasetConfig, PlainSelection, Subset
 from gencomp.data.download import download
 from gencomp.data.failure import DataError
-from gencomp.data.fetch import Fetcher
+from gencomp.data.fetch import Fetcher, Patience
 
+SHORT = Patience(3, 0.01)
 NAME, PASSWORD = "ada@example.org", "pass&word=1"
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -129,7 +132,7 @@ def test_the_stand_in_serves_csdownload_itself(
     assert contents(tmp_path / "fetched") == dict(sorted(packages.items()))
     theirs = sorted(server.asked)
     server.asked.clear()
-    fetch_package(account(server), "gtFine_trainvaltest.zip", tmp_path / "ours.zip")
+    fetch_package(account(server), "gtFine_trainvaltest.zip", tmp_path / "ours.zip", SHORT)
     assert set(server.asked) <= set(theirs) and len(server.asked) == 5
 
 
@@ -146,7 +149,7 @@ def test_absent_and_wrong_credentials_and_a_package_that_is_not_offered_are_one_
             run(tmp_path / "root", tmp_path / "scratch", who)
         assert "\n" not in str(error.value) and NAME not in str(error.value) and "guess" not in str(error.value)
     with pytest.raises(DataError, match="gtCoarse.zip: not among the packages"):
-        fetch_package(account(server), "gtCoarse.zip", tmp_path / "root" / "gtCoarse.zip")
+        fetch_package(account(server), "gtCoarse.zip", tmp_path / "root" / "gtCoarse.zip", SHORT)
     assert not list((tmp_path / "root").iterdir())
 
 
@@ -157,26 +160,58 @@ def test_a_broken_connection_goes_on_and_another_file_than_stated_is_not_kept(
     Site(server, packages)
     path = "/file-handling/?packageID=1"
     server.answers[path].insert(0, server.ranged(packages[name], most=2000, reset=True))
-    fetch_package(account(server), name, tmp_path / name)
+    fetch_package(account(server), name, tmp_path / name, SHORT)
     assert (tmp_path / name).read_bytes() == packages[name]
     ranges = [h.get("range") for asked, h in zip(server.asked, server.headers, strict=True) if asked == path]
     assert ranges[0] is None and ranges[1] is not None
     (tmp_path / name).unlink()
     server.answers[path] = [(200, b"<html>log in</html>", 19)]
     with pytest.raises(DataError, match=f"{name}: .* MD5"):
-        fetch_package(account(server), name, tmp_path / name)
+        fetch_package(account(server), name, tmp_path / name, SHORT)
     assert not [found for found in tmp_path.iterdir() if name in found.name]
+
+
+def test_a_login_is_tried_again_after_resets_and_answers_of_a_busy_site(
+    tmp_path: Path, server: Any, packages: dict[str, bytes]
+) -> None:
+    def reset(handler: BaseHTTPRequestHandler) -> None:
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+
+    Site(server, packages)
+    login, name = server.answers["/login"][0], "gtFine_trainvaltest.zip"
+    server.answers["/login"] = [reset, (502, b"", 0), login, reset, (429, b"", 0), login]
+    server.answers["/downloads/?list"].insert(0, (503, b"", 0))
+    fetch_package(account(server), name, tmp_path / name, SHORT)
+    assert (tmp_path / name).read_bytes() == packages[name]
+    assert (server.asked.count("/login"), server.asked.count("/downloads/?list")) == (6, 2)
+
+
+@pytest.mark.parametrize("status", [401, 403, None])
+def test_refused_credentials_are_sent_once(
+    tmp_path: Path, server: Any, packages: dict[str, bytes], status: int | None
+) -> None:
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        server.send(handler, status, b"", 0)
+
+    Site(server, packages)
+    login = server.answers["/login"][0]
+    server.answers["/login"] = [login, refuse if status else login]
+    with pytest.raises(DataError, match=f"HTTP {status}" if status else "does not know the account"):
+        fetch_package(account(server, "guess"), "gtFine_trainvaltest.zip", tmp_path / "a.zip", SHORT)
+    assert server.asked == ["/login"] * 2
 
 
 def test_a_site_that_is_down_or_speaks_another_language_is_named(
     tmp_path: Path, server: Any, packages: dict[str, bytes]
 ) -> None:
     target = tmp_path / "a.zip"
-    for path, problem in (("/login", "login: HTTP 503"), ("/downloads/?list", r"list: .*malformed")):
+    for path, problem in (("/login", r"login: unreachable \(HTTP 503\)"), ("/downloads/?list", r"list: .*malformed")):
         Site(server, packages)
         server.answers[path] = [(503, b"", 0)] if path == "/login" else [(200, b"<html>", 6)]
         with pytest.raises(DataError, match=problem):
-            fetch_package(account(server), "gtFine_trainvaltest.zip", target)
+            fetch_package(account(server), "gtFine_trainvaltest.zip", target, SHORT)
     server.close()
     with pytest.raises(DataError, match="/login: "):
-        fetch_package(account(server), "gtFine_trainvaltest.zip", target)
+        fetch_package(account(server), "gtFine_trainvaltest.zip", target, SHORT)

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gencomp.data.fetch import Fetcher
 from gencomp.data.manifest import RawManifest
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.request import Request
+from gencomp.data.rows import rows
 
 Make = Callable[..., bytes]
 LIMITS = {"maximum_megabytes": 64, "maximum_megapixels": 1}
@@ -163,30 +165,44 @@ def requests(*ids: str, split: Any = "train") -> list[Request]:
     return [Request(id=id, key=id, split=split, place=id) for id in ids]
 
 
-def test_a_larger_subset_holds_a_smaller_one_and_other_splits_stay_whole() -> None:
+def picked(listed: list[Request], subset: Subset, folder: Path) -> list[Request]:
+    with rows(folder / "requests") as listing:
+        found = chosen(listed, subset, listing)
+        assert list(found) == list(found)
+        return list(found)
+
+
+def test_a_larger_subset_holds_a_smaller_one_and_other_splits_stay_whole(tmp_path: Path) -> None:
     listed = requests(*(f"t{index}" for index in range(50))) + requests("v1", "v2", split="val")
-    few, many = ({request.id for request in chosen(listed, Subset(train=count))} for count in (5, 20))
+    few, many = ({request.id for request in picked(listed, Subset(train=count), tmp_path)} for count in (5, 20))
     assert len(few) == 7 and len(many) == 22 and few < many
-    other = {request.id for request in chosen(listed, Subset(train=20, seed=1))}
+    assert few - {"v1", "v2"} == set(
+        sorted((r.id for r in listed[:50]), key=lambda id: sha256(id.encode()).digest())[:5]
+    )
+    other = {request.id for request in picked(listed, Subset(train=20, seed=1), tmp_path)}
     assert len(other) == 22 and other != many
-    assert len(chosen(listed, Subset(train=0))) == 2
-    assert chosen(listed, Subset()) == chosen(listed[::-1], Subset())
+    assert len(picked(listed, Subset(train=0), tmp_path)) == 2
+    assert len(picked(listed, Subset(train=99), tmp_path)) == 52
+    whole = picked(listed, Subset(), tmp_path)
+    assert whole == picked(listed[::-1], Subset(), tmp_path) == sorted(listed, key=lambda r: (r.split, r.id))
+    assert not (tmp_path / "requests").exists()
 
 
-def test_an_id_in_two_splits_and_an_empty_list_are_refused() -> None:
+def test_a_repeated_image_counts_once_and_an_id_in_two_splits_and_an_empty_list_are_refused(tmp_path: Path) -> None:
+    assert picked(requests("a", "b", "a"), Subset(), tmp_path) == requests("a", "b")
     with pytest.raises(DataError, match="'a' is listed twice"):
-        chosen(requests("a") + requests("a", split="val"), Subset())
+        picked(requests("a") + requests("a", split="val"), Subset(), tmp_path)
     with pytest.raises(DataError, match="no images"):
-        chosen([], Subset())
+        picked([], Subset(), tmp_path)
 
 
-def test_partitions_hold_one_split_each_and_every_request_once() -> None:
-    listed = chosen(requests(*"abcdefg") + requests(*"xyz", split="val"), Subset())
-    parts = partitioned(listed, 3)
-    assert [len(part) for part in parts.values()] == [3, 3, 1, 3]
+def test_partitions_hold_one_split_each_and_every_request_once(tmp_path: Path) -> None:
+    listed = requests(*"abcdefg") + requests(*"xyz", split="val")
+    parts = partitioned(listed, 3, tmp_path)
+    assert [part.count for part in parts.values()] == [3, 3, 1, 3]
     assert list(parts) == ["part-000000", "part-000001", "part-000002", "part-000003"]
-    assert [request for part in parts.values() for request in part] == listed
-    assert all(len({request.split for request in part}) == 1 for part in parts.values())
+    assert [request for part in parts.values() for request in part.requests()] == listed
+    assert all(len({request.split for request in part.requests()}) == 1 for part in parts.values())
 
 
 def test_a_dataset_section_is_strict() -> None:

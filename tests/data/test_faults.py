@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from gencomp.data import manifest
+from gencomp.data.labelmap import LabelMap
 from gencomp.data.manifest import RawSidecar
 from gencomp.data.openimages_labels import OpenImagesLabels
 
@@ -161,4 +162,4 @@ def test_an_object_mask_that_is_a_bomb_counts_as_lost_beside_the_others(
     item = {"outcome": "ok", "reason": None, "bytes": 1, "sha256": None, "part": "x"}
     items = [manifest.RawItem(**about, **rest, **item)]
     found = OpenImagesLabels(folder, items).of(items).label(RawSidecar(**about, **rest, orientation=1))
-    assert found is not None and (found.objects, found.lost) == (1, 1)
+    assert isinstance(found, LabelMap) and (found.objects, found.lost) == (1, 1)

@@ -16,6 +16,7 @@ from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder, hashed_splits
 from gencomp.data.folder_labels import FolderLabels
+from gencomp.data.labelmap import NoLabels
 from gencomp.data.manifest import RawSidecar
 from gencomp.data.request import KEY, keys_of
 
@@ -149,4 +150,4 @@ def test_maps_that_cannot_be_used_have_their_reason(tmp_path: Path) -> None:
         with pytest.raises(Rejected) as error:
             labels(tmp_path / reason, data).label(sidecar())
         assert error.value.reason == reason
-    assert labels(tmp_path / "none", png(valid())).label(sidecar("b-jpg")) is None
+    assert labels(tmp_path / "none", png(valid())).label(sidecar("b-jpg")) == NoLabels()

@@ -25,6 +25,8 @@ from gencomp.data.loader import (
     split_size,
     stored_samples,
 )
+from gencomp.data.publish import publish
+from tests.data.conftest import stage_shards
 
 
 def loader(shards: Path, batch: int = 3, seed: int = 1) -> Loader:
@@ -64,6 +66,19 @@ def test_a_resumed_run_gets_the_batches_that_were_left(photo_shards: Path, start
     whole, rest = take(photo_shards, 9), take(photo_shards, 9 - start, start=start)
     for a, b in zip(whole[start:], rest, strict=True):
         assert a.keys == b.keys
+        assert torch.equal(a.images, b.images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_at_a_url_give_the_batches_of_local_ones(tmp_path: Path, s3: str, workers: int) -> None:
+    folder = stage_shards(tmp_path / "shards", [1, 2, 3])
+    publish(folder, s3)
+    local, far = (
+        list(itertools.islice(Loader(place, "train", 2, 32, 5).batches(1, workers=count), 7))
+        for place, count in ((folder, 0), (s3, workers))
+    )
+    for a, b in zip(local, far, strict=True):
+        assert a.keys == b.keys and a.metadata == b.metadata
         assert torch.equal(a.images, b.images)
 
 

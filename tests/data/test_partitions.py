@@ -39,14 +39,14 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_second_run_makes_only_what_the_first_left_and_ends_in_the_same(tmp_path: Path) -> None:
-    whole = finish(tmp_path / "whole", makers(), Note, "t", 4)
+    whole = list(finish(tmp_path / "whole", makers(), Note, "t", 4))
     seen: list[Note] = []
     with pytest.raises(KeyboardInterrupt):
         finish(tmp_path / "parts", makers(stop="d"), Note, "t", 4, seen.append)
     assert seen == whole[:3]
     before = times(tmp_path / "parts")
     seen.clear()
-    assert finish(tmp_path / "parts", makers(), Note, "t", 4, seen.append) == whole == seen
+    assert list(finish(tmp_path / "parts", makers(), Note, "t", 4, seen.append)) == whole == seen
     after = times(tmp_path / "parts")
     assert sorted(after) == ["a.json", "a.tar", "b.json", "b.tar", "c.json", "d.json", "d.tar"]
     assert {name: after[name] for name in after if name[0] != "d"} == {
@@ -55,12 +55,12 @@ def test_a_second_run_makes_only_what_the_first_left_and_ends_in_the_same(tmp_pa
 
 
 def test_a_record_without_its_whole_tar_is_made_again(tmp_path: Path) -> None:
-    whole = finish(tmp_path, makers(), Note, "t", 4)
+    whole = list(finish(tmp_path, makers(), Note, "t", 4))
     (tmp_path / "a.tar").unlink()
     (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes().replace(b"b", b"d"))
     (tmp_path / "d.json").write_bytes(b"{")
     before = times(tmp_path)
-    assert finish(tmp_path, makers(), Note, "t", 4) == whole
+    assert list(finish(tmp_path, makers(), Note, "t", 4)) == whole
     after = times(tmp_path)
     assert {name for name in after if before.get(name) != after[name]} == {
         f"{n}.{e}" for n in "abd" for e in ("tar", "json")

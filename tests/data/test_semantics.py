@@ -1,6 +1,9 @@
 """Label maps and edges keep their meaning, whatever their size."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -8,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gencomp.data.manifest import ClassTable, LabelClass
-from gencomp.data.semantics import instance_edges, narrowed, png, resize_edges, resize_labels
+from gencomp.data import manifest
+from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset
+from gencomp.data.download import download
+from gencomp.data.fetch import Fetcher
+from gencomp.data.labelmap import LabelMap, Segmentation
+from gencomp.data.manifest import ClassTable, LabelClass, LabelManifest, LabelNetwork, RawItem, RawSidecar
+from gencomp.data.openimages import OpenImages, mirror
+from gencomp.data.openimages_labels import OpenImagesLabels
+from gencomp.data.semantics import instance_edges, narrowed, png, resize_edges, resize_labels, write_semantics
 
 sizes = st.integers(1, 40)
 
@@ -70,3 +80,43 @@ def test_ids_take_sixteen_bits_only_when_they_must(classes: int, kind: type) -> 
     table = ClassTable(classes=[LabelClass(id=id, name=str(id)) for id in range(classes)])
     top = np.full((2, 3), classes - 1)
     assert narrowed(top, table).dtype == kind and (narrowed(top, table) == top).all()
+
+
+class Plain(NamedTuple):
+    """What draws one class everywhere."""
+
+    table: ClassTable
+    network: LabelNetwork = LabelNetwork(name="plain", sha256="0" * 64)
+
+    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
+        labels = np.ones((sidecar.height, sidecar.width), np.uint8)
+        return LabelMap(labels, labels, 0, 0)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_objects_are_lost_also_where_an_image_lost_all_of_them(
+    bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes], drawn: bool
+) -> None:
+    for id in ("0a", "0b", "1c", "2d"):
+        bucket.add(id)
+    bucket.add_mask("0a", "/m/cat", "b1", make_mask((10, 10, 50, 40)))
+    bucket.add_mask("0a", "/m/cat", "b2", None)
+    bucket.add_mask("0b", "/m/dog", "b3", None)
+    bucket.add_mask("0b", "/m/dog", "b4", b"\x89PNG\r\n\x1a\n no")
+    bucket.add_mask("1c", "/m/dog", "b5", None)
+    source = mirror(bucket.write())
+    rest: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
+    config = DatasetConfig(
+        source=source, selection=PlainSelection(minimum_side=1), shard_samples=2, maximum_missing=0.0, **rest
+    )
+    with Fetcher() as fetcher:
+        raw = download("photos", config, OpenImages(source, fetcher, tmp_path), tmp_path / "raw")
+    labels = OpenImagesLabels(raw / "annotations", manifest.read_rows(raw / "manifest.json", RawItem, "items"))
+    network: Segmentation | None = Plain(labels.table) if drawn else None
+    out = write_semantics("photos", raw, labels, tmp_path / "semantics", network)
+    found = manifest.read(out / "manifest.json", LabelManifest)
+    other = "pseudo-labelled" if drawn else "unlabelled"
+    assert found.counts == {"labelled": 1, other: 3, "objects": 1, "lost": 4}
+    assert [(item.key, item.outcome, item.lost) for item in found.items] == [
+        *[("0a", "labelled", 1), ("0b", other, 2), ("1c", other, 1), ("2d", other, 0)]
+    ]
