@@ -207,8 +207,9 @@ def _context_network(
         def observe(step: int, bits: float) -> None:
             line(Progress(step, {"bits per symbol": bits}, np.zeros(0, np.int64)))
 
+        masked, levels = compressor.config.mode == "sc", compressor.config.levels
         seed = derived_seed(seed, "context")
-        return fit_context(latents, compressor.config.levels, config, seed, network, observe).weights()
+        return fit_context(latents, levels, config, seed, network, masked=masked, observe=observe).weights()
 
 
 def resume_key(config: VariantConfig, seed: int, threads: int, shards: Path, initial: str) -> str:

@@ -128,7 +128,7 @@ def pack(header: Header, payload: bytes) -> bytes:
     size_word = MODES.index(header.mode) << 31 | header._large << 30 | (width & _LOW) << 15 | height & _LOW
     head = _FIXED.pack(MAGIC, flags, header.fingerprint, size_word)
     rest = (_LARGE.pack(width >> 15, height >> 15) if header._large else b"") + payload
-    return head + _CRC.pack(_checksum(head, rest)) + rest
+    return head + _CRC.pack(checksum(head, rest)) + rest
 
 
 def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Stream:
@@ -139,7 +139,7 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Stream:
     """
     _check_version(data)
     head, rest = data[: _FIXED.size], data[HEADER_BYTES:]
-    if _CRC.unpack_from(data, _FIXED.size)[0] != _checksum(head, rest):
+    if _CRC.unpack_from(data, _FIXED.size)[0] != checksum(head, rest):
         raise StreamError("damaged or truncated stream: its checksum does not match")
     _, flags, fingerprint, size_word = _FIXED.unpack(head)
     width, height, large = _sides(size_word, rest)
@@ -232,7 +232,8 @@ def _scaled_log2(levels: int) -> int:
         return int((Decimal(levels).ln() / Decimal(2).ln() * (1 << 128)).to_integral_value())
 
 
-def _checksum(head: bytes, rest: bytes) -> int:
+def checksum(head: bytes, rest: bytes) -> int:
+    """CRC-16 of a stream: of what stands before it and of what stands behind it."""
     return binascii.crc_hqx(rest, binascii.crc_hqx(head, 0xFFFF))
 
 

@@ -29,6 +29,8 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 """Frequencies of the centers, (n, L), each at least 1 and each row summing to 2**24."""
 
+BAND_POSITIONS = 1 << 14
+"""An encoder looks at so many positions of a channel at once."""
 ROW_STEP, CHANNEL_STEP = 2, 4
 """Waves by which a symbol comes later in the next row, in the next channel."""
 
@@ -87,24 +89,19 @@ class ContextModel:
         kept = [slice(own + before), slice(own + most, 2 * own + most + before), slice(2 * (own + most), None)]
         columns = np.concatenate([first[channel][:, part] for part in kept], 1)
         layers = Layers(columns, middle[channel], last[channel], (b1[channel], b2[channel], b3[channel]))
-        return frequencies(_logits(layers, self._inputs(symbols, coded, channel)).T)
+        return np.concatenate([frequencies(_logits(layers, band).T) for band in self._bands(symbols, coded, channel)])
 
-    def _inputs(self, symbols: Symbols, coded: Bits, channel: int) -> Floats:
-        """(K, n), for the positions where symbols are coded."""
+    def _bands(self, symbols: Symbols, coded: Bits, channel: int) -> Iterator[Floats]:
+        """Inputs (K, n) of the positions where symbols are coded, of so many rows at once that memory is bounded."""
         h, w = coded.shape
-        a = np.where(coded, symbols[: channel + 1].astype(np.float32) - self.levels // 2, np.float32(0))
-        a = np.pad(a, ((0, 0), (REACH, REACH), (REACH, REACH)))
-        seen = np.pad(coded.astype(np.float32), REACH)
-
-        def at(plane: Floats, offset: tuple[int, int]) -> Floats:
-            dy, dx = offset
-            shifted: Floats = plane[REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w][coded]
-            return shifted
-
-        values = [at(a[channel], offset) for offset in OWN]
-        values += [at(a[before], offset) for before in range(channel - 1, -1, -1) for offset in AROUND]
-        signed = np.stack(values)
-        return np.concatenate([signed, np.abs(signed), np.stack([at(seen, offset) for offset in SEEN])])
+        frame = (REACH, REACH)
+        a = np.where(coded, symbols[: channel + 1].astype(np.int8) - np.int8(self.levels // 2), np.int8(0))
+        a, seen = np.pad(a, ((0, 0), frame, frame)), np.pad(coded, (frame, frame))
+        band = max(1, BAND_POSITIONS // w)
+        for top in range(0, h, band):
+            inside = coded[top : top + band]
+            rows = slice(top, top + len(inside) + 2 * REACH)
+            yield _inputs(a[:, rows], seen[rows], inside, channel)
 
     def decode(self, decoder: constriction.stream.queue.RangeDecoder, symbols: Symbols, coded: Bits) -> None:
         """Fill in the symbols (C, h, w) at `coded` (h, w) from the range coder, which holds nothing else."""
@@ -117,6 +114,20 @@ class ContextModel:
             plane[:] = waves.symbols(channel, self.levels)
 
 
+def _inputs(a: npt.NDArray[np.int8], seen: Bits, coded: Bits, channel: int) -> Floats:
+    """(K, n), for the positions of `coded` (h, w), from the first channels' a and `seen`, framed by what is around."""
+    h, w = coded.shape
+
+    def at(plane: npt.NDArray[np.generic], offset: tuple[int, int]) -> Floats:
+        dy, dx = offset
+        return plane[REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w][coded].astype(np.float32)
+
+    values = [at(a[channel], offset) for offset in OWN]
+    values += [at(a[before], offset) for before in range(channel - 1, -1, -1) for offset in AROUND]
+    signed = np.stack(values)
+    return np.concatenate([signed, np.abs(signed), np.stack([at(seen, offset) for offset in SEEN])])
+
+
 class Coding:
     """What the range coder gets of a latent, computed channel by channel as far as it is asked for."""
 
@@ -125,7 +136,7 @@ class Coding:
         self._model = model
         self._coded = np.ones(symbols.shape[1:], np.bool_) if coded is None else coded
         self._symbols = symbols
-        self._rows: list[Rows] = []
+        self._rows: list[Floats] = []  # frequencies less 1, see static_models
         self._bits = [0.0]
 
     def bits(self, channels: int) -> float:
@@ -139,14 +150,13 @@ class Coding:
         self._extend(channels)
         order = wave_order(channels, self._coded)
         symbols = self._symbols[:channels][:, self._coded].reshape(-1)[order]
-        rows = np.concatenate([row.astype(np.float32) for row in self._rows[:channels]])  # n - 1, see static_models
-        return symbols.astype(np.int32), rows[order]
+        return symbols.astype(np.int32), np.concatenate(self._rows[:channels])[order]
 
     def _extend(self, channels: int) -> None:
         for channel in range(len(self._rows), channels):
             rows = self._model.rows(self._symbols, self._coded, channel)
             self._bits.append(self._bits[-1] + bits(rows, self._symbols[channel][self._coded]))
-            self._rows.append(rows - 1)
+            self._rows.append((rows - 1).astype(np.float32))
 
 
 def frequencies(y: Floats) -> Rows:

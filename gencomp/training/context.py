@@ -48,10 +48,13 @@ def fit_context(
     config: ContextConfig,
     seed: int,
     start: ContextNetwork | None = None,
+    *,
+    masked: bool = False,
     observe: Callable[[int, float], None] = lambda step, bits: None,
 ) -> ContextNetwork:
     """A context network fitted to the symbols of images, of L `levels`; from `start`, where given, else from noise.
 
+    With `masked`, for SC, symbols are coded in a random box alone in half of the latents that it sees.
     `observe` gets every so often the steps done and the mean bits per symbol since it was last told. The same
     arguments, threads and version of PyTorch give the same network on a CPU.
     """
@@ -65,7 +68,7 @@ def fit_context(
     )
     told: list[float] = []
     for step in range(1, config.steps + 1):
-        loss = cost(network, drawn_batch(latents, config.batch, draw))
+        loss = cost(network, drawn_batch(latents, config.batch, draw, masked))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -81,12 +84,20 @@ def cost(network: ContextNetwork, batch: Batch) -> Tensor:
     """Mean cross-entropy per symbol, nats."""
     logits = network(batch.symbols, batch.coded).transpose(1, 2)  # (N, L, C, h, w)
     entropy = cross_entropy(logits, batch.symbols, reduction="none")
-    return (entropy * batch.coded).sum() / (batch.coded.sum() * batch.symbols.shape[1])
+    return (entropy * batch.coded).sum() / (batch.coded.sum() * batch.symbols.shape[1]).clamp(min=1)
 
 
-def drawn_batch(latents: Sequence[Symbols], count: int, draw: np.random.Generator) -> Batch:
-    """So many latents at random, of large ones a window."""
-    return batch_of([_window(latents[index], draw) for index in draw.integers(len(latents), size=count)])
+def drawn_batch(latents: Sequence[Symbols], count: int, draw: np.random.Generator, masked: bool = False) -> Batch:
+    """So many latents at random, of large ones a window; with `masked`, half of them but for a box not coded."""
+    batch = batch_of([_window(latents[index], draw) for index in draw.integers(len(latents), size=count)])
+    if masked:
+        for coded in batch.coded:
+            if draw.random() < 0.5:
+                (top, bottom), (left, right) = (np.sort(draw.integers(side + 1, size=2)) for side in coded.shape[1:])
+                box = torch.zeros_like(coded)
+                box[:, top:bottom, left:right] = True
+                coded &= box
+    return batch
 
 
 def batch_of(latents: Sequence[Symbols]) -> Batch:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gencomp.codec import context
 from gencomp.codec.coder import Symbols, decode, encode
 from gencomp.codec.container import StreamError, packed_bytes
 from gencomp.codec.context import Coding, ContextModel, wave_order
@@ -105,6 +106,16 @@ def test_frequencies_depend_on_earlier_symbols_alone() -> None:
         changed = np.concatenate([model.rows(other.reshape(symbols.shape), coded, c) for c in range(3)])
         differing = np.flatnonzero((changed != rows).any(1))
         assert (rank[differing] > rank[place]).all()
+
+
+def test_bands_are_no_part_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(3, seed=8)
+    random = np.random.default_rng(4)
+    symbols, coded = random.integers(0, 5, (3, 11, 6)).astype(np.uint8), random.random((11, 6)) < 0.7
+    whole = model.rows(symbols, coded, 2)
+    for positions in (1, 13, 30):
+        monkeypatch.setattr(context, "BAND_POSITIONS", positions)
+        assert np.array_equal(model.rows(symbols, coded, 2), whole)
 
 
 @given(st.binary(max_size=40), st.integers(1, 7), st.integers(1, 7))

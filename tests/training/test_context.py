@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.models.context import ContextNetwork
-from gencomp.training.context import ContextConfig, batch_of, fit_context
+from gencomp.training.context import ContextConfig, batch_of, cost, drawn_batch, fit_context
 from gencomp.training.tables import Symbols
 
 
@@ -51,6 +52,19 @@ def test_latents_of_several_sizes_lie_side_by_side() -> None:
     assert batch.symbols.shape == (2, 2, 5, 4)
     assert batch.coded.sum((1, 2, 3)).tolist() == [12, 10]
     assert np.array_equal(batch.symbols[1, :, :5, :2].numpy(), striped(1, 5, 2))
+
+
+def test_of_selective_compression_half_the_latents_are_coded_in_a_box_alone() -> None:
+    random = np.random.default_rng(0)
+    shares = []
+    for _ in range(60):
+        batch = drawn_batch([striped(0, 10, 10)], 1, random, masked=True)
+        i, j = np.nonzero(batch.coded[0, 0].numpy())
+        assert len(i) == (np.ptp(i) + 1) * (np.ptp(j) + 1) if len(i) else True
+        shares.append(len(i) / 100)
+        assert torch.isfinite(cost(ContextNetwork(2, 5, (2, 2)), batch))
+    assert 0.3 < np.mean([share == 1 for share in shares]) < 0.7
+    assert min(shares) < 0.2
 
 
 @pytest.mark.parametrize("side", [39, 40, 41, 100])

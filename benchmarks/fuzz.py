@@ -1,0 +1,182 @@
+"""Damaged streams, by the hundred thousand: each must be refused in one line or decode to symbols, soon.
+
+A mutator with a seed takes real streams (of the shipped models, by every entropy coder, and of selective compression)
+and flips, overwrites, inserts, removes, repeats and joins their bytes. Nine of ten mutants get a checksum that fits, so
+that the damage reaches the coders. Some of those that decode are drawn by G as well.
+"""
+
+import resource
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.rows import Bar, Row, arguments, finish, measured, say
+from gencomp.codec.codec import Codec
+from gencomp.codec.conformance import read_vectors
+from gencomp.codec.container import HEADER_BYTES, StreamError, checksum
+from gencomp.models.compressor import Compressor, ModelConfig, initialise
+from gencomp.models.context import ContextNetwork
+from gencomp.models.entropy import fit_frequencies
+from gencomp.models.light import LightConfig
+from gencomp.models.package import load_package, save_package
+
+STREAMS, QUICK_STREAMS = 1_000_000, 20_000
+PICTURES, QUICK_PICTURES = 1_000, 40
+MAX_PIXELS = 1 << 15
+"""The limit that the decoders are given: what asks for more must be refused before anything is allocated."""
+RESTAMPED = 0.9
+"""Share of the mutants whose checksum fits."""
+SELECTIVE = ModelConfig(
+    mode="sc",
+    classes=3,
+    channels=2,
+    light=LightConfig(encoder=(8, 8, 8), encoder_blocks=(0, 0, 0), generator=(8, 8, 8), generator_blocks=(0, 0, 0)),
+)
+
+
+class Seed(NamedTuple):
+    """A stream to begin with, and the codec of its model."""
+
+    codec: Codec
+    stream: bytes
+
+
+class Outcome(NamedTuple):
+    """What became of one mutant."""
+
+    kind: str
+    """Either `refused`, `decoded` or what went wrong."""
+    seconds: float
+
+
+def main() -> int:
+    args = arguments("Decodes damaged streams.").parse_args()
+    count, pictures = (QUICK_STREAMS, QUICK_PICTURES) if args.quick else (STREAMS, PICTURES)
+    torch.set_num_threads(1)
+    seeds = corpus()
+    before = peak_megabytes()
+    began, found, longest = time.perf_counter(), Counter[str](), 0.0
+    for number, (seed, mutant) in enumerate(mutants(seeds, count, seed=1), 1):
+        outcome = survive(seed.codec, mutant, draw=number % (count // pictures) == 0)
+        found[outcome.kind] += 1
+        longest = max(longest, outcome.seconds)
+        if number % 20_000 == 0:
+            say(f"{number} streams, {number / (time.perf_counter() - began):.0f}/s, {dict(found)}")
+    return finish(list(rows(found, longest, peak_megabytes() - before)), args.json)
+
+
+def rows(found: Counter[str], longest: float, grown: float) -> Iterator[Row]:
+    wrong = {kind: number for kind, number in found.items() if kind not in ("refused", "decoded")}
+    for kind in ("refused", "decoded"):
+        yield measured(kind, found[kind], "streams", Bar(">=", 1))
+    yield measured("anything else", sum(wrong.values()), "streams", Bar("<=", 0))._replace(note=", ".join(wrong))
+    yield measured("longest", longest, "s", Bar("<=", 1.0))
+    yield measured("memory that decoding added", grown, "MB", Bar("<=", 200))
+
+
+def corpus() -> list[Seed]:
+    """Streams by every coder, one model each: the shipped ones and one of selective compression."""
+    codecs: dict[str, Codec] = {}
+    seeds = []
+    for one in read_vectors():
+        codec = codecs.setdefault(one.model, Codec.from_reference(one.model))
+        seeds.append(Seed(codec, one.data))
+    for codec in codecs.values():
+        codec.max_pixels = MAX_PIXELS
+    return seeds + list(selective())
+
+
+def selective() -> Iterator[Seed]:
+    """Streams of a small random SC model with a context network, by every coder."""
+    generator = torch.Generator().manual_seed(1)
+    compressor = Compressor(SELECTIVE)
+    initialise(compressor, generator)
+    network = ContextNetwork(SELECTIVE.channels, SELECTIVE.levels, (8, 4))
+    network.initialise(generator)
+    frequencies = fit_frequencies(np.tile(np.array([5, 20, 50, 20, 5]), (SELECTIVE.channels, 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        save_package(Path(folder), SELECTIVE, compressor, frequencies, None, network.weights())
+        codec = Codec.from_package(load_package(Path(folder)))
+    codec.max_pixels = MAX_PIXELS
+    random = np.random.default_rng(1)
+    picture = Image.fromarray(random.integers(0, 255, (7, 9, 3), np.uint8)).resize((72, 56))
+    labels = np.kron(random.integers(0, 3, (7, 9)), np.ones((8, 8))).astype(np.uint8)
+    for entropy in ("context", "static", "raw"):
+        for preserve in ("box:8,8,60,40", "all", "none"):
+            stream = codec.compress(picture, labels=labels, preserve=preserve, entropy=entropy)
+            yield Seed(codec, stream)
+
+
+def mutants(seeds: list[Seed], count: int, seed: int) -> Iterator[tuple[Seed, bytes]]:
+    """So many damaged streams, the same ones for the same seed."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        chosen, other = (seeds[index] for index in random.integers(len(seeds), size=2))
+        data = bytearray(chosen.stream)
+        for _ in range(int(random.geometric(0.5))):
+            data = mutate(data, other.stream, random)
+        yield chosen, restamped(bytes(data)) if random.random() < RESTAMPED else bytes(data)
+
+
+def mutate(data: bytearray, other: bytes, random: np.random.Generator) -> bytearray:
+    """One change to a stream, mostly behind its first bytes, which tell what it is."""
+    first = 3 if random.random() < 0.3 else HEADER_BYTES
+    at = int(random.integers(min(first, len(data)), len(data) + 1))
+    end = at + int(random.geometric(0.2))
+    match int(random.integers(7)):
+        case 0 if at < len(data):
+            data[at] ^= 1 << int(random.integers(8))
+        case 1 if at < len(data):
+            data[at] = int(random.integers(256))
+        case 2:
+            data[at:at] = random.bytes(end - at)
+        case 3:
+            del data[at:end]
+        case 4:
+            data[at:end] = bytes([int(random.choice([0, 255]))]) * (end - at)
+        case 5:
+            data[at:at] = data[at:end]
+        case _:
+            data[at:] = other[at:]
+    return data
+
+
+def restamped(data: bytes) -> bytes:
+    """The same with a checksum that fits."""
+    if len(data) < HEADER_BYTES:
+        return data
+    head, rest = data[: HEADER_BYTES - 2], data[HEADER_BYTES:]
+    return head + struct.pack(">H", checksum(head, rest)) + rest
+
+
+def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
+    """Decode a stream to symbols, and with `draw` to a picture."""
+    began = time.perf_counter()
+    try:
+        codec.decode_symbols(data)
+        if draw:
+            codec.decompress(data)
+        kind = "decoded"
+    except StreamError as error:
+        kind = "refused" if "\n" not in str(error) else "more than a line"
+    except Exception as error:  # whatever it is, it is what this looks for
+        kind = f"{type(error).__name__} of {data.hex()}"
+    return Outcome(kind, time.perf_counter() - began)
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

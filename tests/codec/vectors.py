@@ -1,0 +1,41 @@
+"""Writes gencomp/shipped/vectors.json: `python tests/codec/vectors.py`, once a model has joined the shipped ones.
+
+The vectors of the models that were there before stay as they are.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from gencomp.codec.codec import Codec
+from gencomp.codec.conformance import VECTORS, Vector, read_vectors, vector
+from gencomp.references import shipped
+
+WAYS = (
+    ((160, 112), 16, "context"),
+    ((97, 131), 5, "context"),
+    ((64, 48), 4, "static"),
+    ((33, 40), 3, "raw"),
+    ((1, 1), 1, "context"),
+)
+"""Size, channels and entropy coder of each model's vectors."""
+
+
+def made(name: str) -> Iterator[Vector]:
+    codec = Codec.from_reference(name)
+    picture = Image.fromarray(np.ascontiguousarray(data.astronaut()))
+    for (width, height), channels, entropy in WAYS:
+        part = picture.resize((width, height), Image.Resampling.LANCZOS)
+        yield vector(codec, name, codec.compress(part, channels=channels, entropy=entropy))
+
+
+if __name__ == "__main__":
+    before = read_vectors() if VECTORS.exists() else []
+    known = {one.model for one in before}
+    added = [one for folder in shipped() if folder.name not in known for one in made(folder.name)]
+    rows = [msgspec.json.encode(one) for one in before + added]
+    VECTORS.write_bytes(b"[\n" + b",\n".join(rows) + b"\n]\n")
+    print(f"{len(before)} vectors kept, {len(added)} added")
