@@ -275,7 +275,7 @@ def test_slow_clients_are_let_go_and_do_not_stop_others(serve: Callable[..., Ser
 
 
 def test_an_answer_may_be_taken_slowly_and_not_be_left_lying(serve: Callable[..., Served], codec: Codec) -> None:
-    server = serve("--receive-timeout", 3)
+    server = serve("--receive-timeout", 3, "--timeout", PATIENCE)
     stream = codec.compress(scene(1500, 1000))
     expected = server.ask("/decompress", stream).body
     assert len(expected) > 1_000_000
