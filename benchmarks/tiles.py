@@ -7,6 +7,7 @@ what the command takes to start is in none. Beyond one tile, tiles overlap, so i
 """
 
 import itertools
+import math
 import os
 import resource
 import subprocess
@@ -45,8 +46,8 @@ def main() -> int:
     parser.add_argument("--model", metavar="REF", default="light", help="a model reference (light)")
     parser.add_argument("--largest", metavar="MP", type=float, help="leave out pictures of more megapixels")
     args = parser.parse_args()
-    sizes = QUICK_MEGAPIXELS if args.quick else MEGAPIXELS
-    sizes = tuple(size for size in sizes if args.largest is None or size <= args.largest)
+    largest = math.inf if args.largest is None else args.largest
+    sizes = [size for size in (QUICK_MEGAPIXELS if args.quick else MEGAPIXELS) if size <= largest]
     if len(sizes) < 2:
         parser.error("a slope needs two sizes: give a larger --largest")
     with tempfile.TemporaryDirectory() as name:
