@@ -7,12 +7,15 @@ what the command takes to start is in none. Beyond one tile, tiles overlap, so i
 """
 
 import itertools
+import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +48,8 @@ def main() -> int:
     parser.add_argument("--model", metavar="REF", default="light", help="a model reference (light)")
     parser.add_argument("--largest", metavar="MP", type=float, help="leave out pictures of more megapixels")
     args = parser.parse_args()
-    sizes = QUICK_MEGAPIXELS if args.quick else MEGAPIXELS
-    sizes = tuple(size for size in sizes if args.largest is None or size <= args.largest)
+    largest = math.inf if args.largest is None else args.largest
+    sizes = [size for size in (QUICK_MEGAPIXELS if args.quick else MEGAPIXELS) if size <= largest]
     if len(sizes) < 2:
         parser.error("a slope needs two sizes: give a larger --largest")
     with tempfile.TemporaryDirectory() as name:
@@ -59,11 +62,18 @@ def take(megapixels: float, folder: Path, model: str) -> dict[str, Run]:
     say(f"{megapixels:g} megapixels")
     original, stream, back = (folder / f"{megapixels:g}{ending}" for ending in (".jpg", ".gnc", "-back.jpg"))
     height = round((megapixels * 1e6 / ASPECT) ** 0.5)
-    picture(round(height * ASPECT), height).save(original, quality=90)
+    # In a process of its own too: a child's peak begins at what its parent held.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(save_picture, original, round(height * ASPECT), height).result()
     return {
         "compress": timed(["compress", str(original), str(stream), "--model", model]),
         "decompress": timed(["decompress", str(stream), str(back), "--model", model]),
     }
+
+
+def save_picture(path: Path, width: int, height: int) -> None:
+    """Write the picture as a JPEG file."""
+    picture(width, height).save(path, quality=90)
 
 
 def picture(width: int, height: int) -> Image.Image:

@@ -57,7 +57,7 @@ class Codec:
     selective compression (SC) also take what to keep: `compress(image, labels=label_map, preserve="classes:8,11")`;
     the rest is drawn anew from the label map, which travels in the stream.
     Networks run in float32. One codec may serve several threads; it sets no global state. Large pictures pass the
-    networks tile by tile, in 0.7 GB beside the picture (light-2), and `progress` hears of the tiles done and of all.
+    networks tile by tile, in 0.6 GB beside the picture (light-2), and `progress` hears of the tiles done and of all.
     """
 
     def __init__(self, package: Package, device: str = "cpu") -> None:
