@@ -34,7 +34,7 @@ class Partition(NamedTuple):
     """The requests of a partition, in a file that its worker reads."""
 
     listing: Path
-    count: int
+    images: int
 
     def requests(self) -> list[Request]:
         """The requests, by split and id."""
@@ -68,7 +68,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
         _clear_others(run)
         partitions = partitioned(source.located(requests), config.shard_samples, fresh(run / "requests"))
     _forget_transient(run / "parts")
-    asked = sum(partition.count for partition in partitions.values())
+    asked = sum(partition.images for partition in partitions.values())
 
     reader = source.reader()
     makers = {name: functools.partial(fetch_partition, listed, reader, config) for name, listed in partitions.items()}
@@ -80,7 +80,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
 
     def foresee(names: Sequence[str]) -> str | None:
         left = [partitions[name] for name in names]
-        many = sum(partition.count for partition in left) > FEW
+        many = sum(partition.images for partition in left) > FEW
         return _foreseen(dataset, left, reader, config, run) if many else None
 
     task = f"download {dataset}"
@@ -167,11 +167,11 @@ def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: D
         _, files = _fetch_one(request, reader, config, "")
         return sum(in_tar(len(data)) for _, data in files)
 
-    ends = list(itertools.accumulate(partition.count for partition in left))
+    ends = list(itertools.accumulate(partition.images for partition in left))
 
     def image(number: int) -> Request:
         index = bisect.bisect_right(ends, number)
-        return left[index].requests()[number - ends[index] + left[index].count]
+        return left[index].requests()[number - ends[index] + left[index].images]
 
     found = forecast(ends[-1], image, stored, config.connections, folder)
     if not found.fits:

@@ -199,7 +199,7 @@ def test_a_repeated_image_counts_once_and_an_id_in_two_splits_and_an_empty_list_
 def test_partitions_hold_one_split_each_and_every_request_once(tmp_path: Path) -> None:
     listed = requests(*"abcdefg") + requests(*"xyz", split="val")
     parts = partitioned(listed, 3, tmp_path)
-    assert [part.count for part in parts.values()] == [3, 3, 1, 3]
+    assert [part.images for part in parts.values()] == [3, 3, 1, 3]
     assert list(parts) == ["part-000000", "part-000001", "part-000002", "part-000003"]
     assert [request for part in parts.values() for request in part.requests()] == listed
     assert all(len({request.split for request in part.requests()}) == 1 for part in parts.values())
