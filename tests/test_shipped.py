@@ -24,6 +24,10 @@ SHIPPED = {
         "a4300301e40791a6401652c7e9c6b80c1c8208cc0cd01bbca8e21c7d53c42eed",
         "9c915d907e697e7f25d701c20c5f818b8133f5d16e43e4bdab04091c3693dcc7",
     ),
+    "light-3": (
+        "5f4977bc47d6ad59c94fccf3b5203c6e7d022e8adc1471627598c82ce27c602e",
+        "43ffad74f25d45e01c8c4b9c1721550dfdaebeedd10fd36c4acfb7f508d75f4d",
+    ),
 }
 """Fingerprint, and SHA-256 of the golden stream's symbols, of each; the last is the default."""
 
