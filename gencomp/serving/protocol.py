@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gencomp.serving.limits import Limits
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
@@ -52,7 +57,7 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._await_progress(self.transport.get_write_buffer_size())
+        self._await_progress(self._untaken())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -72,17 +77,34 @@ class BoundedProtocol(H11Protocol):
 
     def _await_head(self) -> None:
         self._cancel_head()
-        self._head = self.loop.call_later(self._seconds, self.transport.abort)
+        self._head = self.loop.call_later(self._seconds, self._check_head, self._untaken())
+
+    def _check_head(self, before: int) -> None:
+        """Of a client that still takes the last answer, no request is expected."""
+        left = self._untaken()
+        if left < before:
+            self._head = self.loop.call_later(self._seconds, self._check_head, left)
+        else:
+            self.transport.abort()
 
     def _await_progress(self, before: int) -> None:
         self._sending = self.loop.call_later(self._seconds, self._check_progress, before)
 
     def _check_progress(self, before: int) -> None:
-        left = self.transport.get_write_buffer_size()
+        left = self._untaken()
         if left < before:
             self._await_progress(left)
         else:
             self.transport.abort()
+
+    def _untaken(self) -> int:
+        """Bytes of an answer that the client has not acknowledged: those that wait here and, on Linux, in the system,
+        which is not ready for more until a good part of its own, some megabytes, is gone."""
+        waiting = self.transport.get_write_buffer_size()
+        if sys.platform != "linux":
+            return waiting
+        queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return waiting + int.from_bytes(queued, sys.byteorder)
 
     def _cancel_head(self) -> None:
         if self._head is not None:
