@@ -15,7 +15,7 @@ from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.encoder import Encoder
 from gencomp.training.losses import LossConfig
 from gencomp.training.resume import load_state
-from gencomp.training.tables import count_centers
+from gencomp.training.tables import count_centers, training_latents
 from gencomp.training.trainer import (
     DiscriminatorConfig,
     DivergedError,
@@ -198,11 +198,14 @@ def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_p
 
 def test_centers_are_counted_over_whole_padded_training_images(photo_shards: Path, tmp_path: Path) -> None:
     compressor = run(photo_shards, tmp_path / "a").compressor
-    counts = count_centers(compressor, photo_shards, images=100)
+    latents = list(training_latents(compressor, photo_shards, images=100))
+    counts = count_centers(latents, levels=5)
     assert counts.shape == (2, 25, 5)
     assert (counts.sum((1, 2)) == 4 * (96 // 16) * (80 // 16)).all()
-    one = count_centers(compressor, photo_shards, images=1)
-    assert (one.sum((1, 2)) == 30).all()
+    (first,) = training_latents(compressor, photo_shards, images=1)
+    assert first.shape == (2, 5, 6) and np.array_equal(first, latents[0])
+    (mirrored,) = training_latents(compressor, photo_shards, images=1, mirrored=True)
+    assert mirrored.shape == first.shape and not np.array_equal(mirrored, first)
 
 
 def test_each_row_comes_with_the_use_of_centers_since_the_last_one(photo_shards: Path, tmp_path: Path) -> None:
