@@ -16,7 +16,7 @@ from gencomp.references import shipped
 
 WAYS = (
     ((208, 144), 16, "context"),
-    ((131, 237), 5, "context"),
+    ((131, 197), 5, "context"),
     ((160, 112), 16, "static"),
     ((33, 40), 3, "raw"),
     ((1, 1), 1, "context"),
