@@ -410,7 +410,8 @@ def inspect_data(shards: str, sheet: Path | None, pictures: int, force: bool) ->
 @data.command("publish")
 @click.argument("folder", metavar="FOLDER", type=FilePath)
 @click.argument("target", metavar="URL")
-def publish_data(folder: Path, target: str) -> None:
+@click.option("--private", is_flag=True, help="Nobody else can read URL: pictures that may not be passed on may go.")
+def publish_data(folder: Path, target: str, private: bool) -> None:
     """Copy FOLDER, a folder of data/shards or data/raw, to URL: s3://BUCKET/PREFIX, or what else fsspec knows.
 
     Files appear whole or not at all, manifest.json last. A copy that was interrupted goes on, and one of an earlier
@@ -423,7 +424,7 @@ def publish_data(folder: Path, target: str) -> None:
     from gencomp.data.places import place
     from gencomp.data.publish import publish
 
-    done = publish(folder, place(target), lambda line: click.echo(line, err=True))
+    done = publish(folder, place(target), lambda line: click.echo(line, err=True), private=private)
     click.echo(f"{target}: {done.files} files, {done.bytes:,} bytes, {done.sent} of them sent now")
 
 

@@ -6,6 +6,7 @@ only has the right name and size.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gencomp.data import manifest
+from gencomp.data.archive import read_samples
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import Annotation, Part, ShardSplit
@@ -21,6 +23,8 @@ from gencomp.data.places import BLOCK, Place, remote, said_of
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+RESERVED = "no redistribution"
+"""In the licence of samples that may not be passed on."""
 MANIFEST, JOURNAL = "manifest.json", ".publishing.json"
 
 
@@ -64,20 +68,37 @@ class _Named(msgspec.Struct, frozen=True):
         return found | {shard.name: File(shard.sha256, shard.bytes) for shard in shards}
 
 
-def publish(folder: Path, target: Place, tell: Callable[[str], None] = lambda _: None) -> Published:
+def publish(
+    folder: Path, target: Place, tell: Callable[[str], None] = lambda _: None, *, private: bool = False
+) -> Published:
     """Make `target` hold exactly the files of a stage's output folder, those of an earlier copy replaced.
 
     Files of other names are left alone. One copy at a time: two at once may leave a mixture. `tell` gets a line for
-    each file that is sent. Raises DataError: for a folder that is not what its manifest says, or a place that cannot be
-    written.
+    each file that is sent. Raises DataError: for a folder that is not what its manifest says, a place that cannot be
+    written, or, unless it is `private`, pictures that may not be passed on (Cityscapes') at a URL.
     """
     files = _described(folder)
+    if not (private or isinstance(target, Path)):
+        _check_terms(folder, files)
     url = target.absolute().as_uri() if isinstance(target, Path) else target
     try:
         with said_of(url):
             return _Copy(*remote(url)).run(folder, files, tell)
     except FileNotFoundError as error:  # a bucket is not made
         raise DataError(f"{url}: {error}; is there such a bucket?") from None
+
+
+def _check_terms(folder: Path, files: Mapping[str, File]) -> None:
+    """Raise DataError where any sample says that it may not be passed on."""
+    for name in (name for name in files if name.endswith(".tar")):
+        for _, members in read_samples(folder / name):
+            said = [data for ending, data in members.items() if ending.endswith("json")]
+            terms = [str(json.loads(data).get("license")) for data in said]
+            if any(RESERVED in term for term in terms):
+                raise DataError(
+                    f"{folder}: its pictures may not be passed on ({', '.join(terms)}); say --private if nobody else "
+                    "can read that place"
+                )
 
 
 class _Copy:

@@ -325,7 +325,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return f"s3://{bucket}/photos"
 
 
-def stage_shards(folder: Path, seeds: list[int]) -> Path:
+def stage_shards(folder: Path, seeds: list[int], license: str = "CC0") -> Path:
     """A folder as stage `shard` writes it: a shard of two photographs per seed."""
     files = []
     for index, seed in enumerate(seeds):
@@ -336,7 +336,7 @@ def stage_shards(folder: Path, seeds: list[int]) -> Path:
             [
                 member
                 for number, key in enumerate(keys)
-                for member in [(f"{key}.jpg", photo(seed + number)), (f"{key}.json", sidecar(key, 93, 61, "CC0"))]
+                for member in [(f"{key}.jpg", photo(seed + number)), (f"{key}.json", sidecar(key, 93, 61, license))]
             ],
         )
         files.append(

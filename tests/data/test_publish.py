@@ -15,6 +15,7 @@ from gencomp.cli import main
 from gencomp.data.failure import DataError
 from gencomp.data.places import BLOCK, place, remote
 from gencomp.data.publish import JOURNAL, _Copy, publish
+from stages.download import CITYSCAPES_TERMS
 from tests.data.conftest import stage_shards
 
 
@@ -47,6 +48,16 @@ def test_a_copy_that_was_killed_goes_on_and_shows_no_manifest_until_it_is_whole(
     told: list[str] = []
     assert publish(folder, s3, told.append).sent == 2
     assert [line.split()[3] for line in told] == ["train-000002.tar,", "manifest.json,"]
+    assert there(s3) == here(folder)
+
+
+def test_pictures_that_may_not_be_passed_on_go_to_private_places_alone(tmp_path: Path, s3: str) -> None:
+    folder = stage_shards(tmp_path / "shards", [1], license=CITYSCAPES_TERMS)
+    refused = CliRunner().invoke(main, ["data", "publish", str(folder), s3])
+    assert refused.exit_code == 2 and there(s3) == {}
+    assert re.search(r"may not be passed on \(Cityscapes terms .*\); say --private if nobody else", refused.output)
+    assert publish(folder, tmp_path / "local").sent == 2
+    assert CliRunner().invoke(main, ["data", "publish", str(folder), s3, "--private"]).exit_code == 0
     assert there(s3) == here(folder)
 
 
