@@ -90,15 +90,16 @@ def publish(
 
 def _check_terms(folder: Path, files: Mapping[str, File]) -> None:
     """Raise DataError where any sample says that it may not be passed on."""
+    terms: set[str] = set()
     for name in (name for name in files if name.endswith(".tar")):
         for _, members in read_samples(folder / name):
-            said = [data for ending, data in members.items() if ending.endswith("json")]
-            terms = [str(json.loads(data).get("license")) for data in said]
-            if any(RESERVED in term for term in terms):
-                raise DataError(
-                    f"{folder}: its pictures may not be passed on ({', '.join(terms)}); say --private if nobody else "
-                    "can read that place"
-                )
+            said = (json.loads(data) for ending, data in members.items() if ending.endswith("json"))
+            terms |= {str(one.get("license")) for one in said}
+    if reserved := [term for term in terms if RESERVED in term]:
+        raise DataError(
+            f"{folder}: its pictures may not be passed on ({', '.join(sorted(reserved))}); say --private if nobody else "
+            "can read that place"
+        )
 
 
 class _Copy:
