@@ -97,8 +97,8 @@ def _check_terms(folder: Path, files: Mapping[str, File]) -> None:
             terms |= {str(one.get("license")) for one in said}
     if reserved := [term for term in terms if RESERVED in term]:
         raise DataError(
-            f"{folder}: its pictures may not be passed on ({', '.join(sorted(reserved))}); say --private if nobody else "
-            "can read that place"
+            f"{folder}: its pictures may not be passed on ({', '.join(sorted(reserved))}); say --private if nobody "
+            "else can read that place"
         )
 
 
