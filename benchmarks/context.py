@@ -86,9 +86,8 @@ def bits(codec: Codec, trained: list[Symbols], tested: list[Symbols], steps: int
     yield (first := measured(whole, static, "bits"))
     yield (best := compared(f"reference, {weights / 1e6:.1f} million weights", reference, "bits", first))
     yield compared("context network", ours, "bits", first)
-    yield compared(
-        "saved by it", static - ours, "bits", best._replace(value=static - reference, name="saved by that"), MOST
-    )
+    there = best._replace(value=static - reference, name="saved by the reference")
+    yield compared("saved by the context network", static - ours, "bits", there, MOST)
     written = said = 0.0
     for latent in tested:
         coding = Coding(model, latent)

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,19 +14,13 @@ from gencomp.codec import context
 from gencomp.codec.coder import Symbols, decode, encode
 from gencomp.codec.container import StreamError, packed_bytes
 from gencomp.codec.context import Coding, ContextModel, wave_order
-from gencomp.models.context import AROUND, OWN, ContextNetwork
+from gencomp.models.context import AROUND, OWN
 from gencomp.models.entropy import count_symbols, fit_frequencies
+from tests.models.context_networks import random_network
 
 
 def model_of(channels: int, levels: int = 5, seed: int = 0, hidden: tuple[int, int] = (12, 6)) -> ContextModel:
-    """A network that has something to say."""
-    network = ContextNetwork(channels, levels, hidden)
-    generator = torch.Generator().manual_seed(seed)
-    network.initialise(generator)
-    with torch.no_grad():
-        for parameter in (network.last, network.b1, network.b2, network.b3):
-            parameter.uniform_(-0.7, 0.7, generator=generator)
-    return ContextModel(network.weights())
+    return ContextModel(random_network(channels, levels, seed, hidden).weights())
 
 
 def likely_symbols(model: ContextModel, coded: np.ndarray, seed: int) -> Symbols:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import constriction
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,9 +21,10 @@ from gencomp.codec.coder import decode, encode
 from gencomp.codec.container import Header, pack, parse
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.tables import CONTEXT_MODEL
-from gencomp.models.context import ContextNetwork, ContextWeights
+from gencomp.models.context import ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import load_package
+from tests.models.context_networks import random_network
 
 GOLDEN = Path(__file__).parent / "golden"
 U64 = (1 << 64) - 1
@@ -210,13 +210,7 @@ def test_the_plain_decoder_reads_whatever_a_context_network_codes(
     seed: int, levels: int, channels: int, share: float
 ) -> None:
     random = np.random.default_rng(seed)
-    network = ContextNetwork(channels, levels, (5, 4))
-    generator = torch.Generator().manual_seed(seed)
-    network.initialise(generator)
-    with torch.no_grad():
-        for parameter in (network.last, network.b1, network.b2, network.b3):
-            parameter.uniform_(-0.7, 0.7, generator=generator)
-    weights = network.weights()
+    weights = random_network(channels, levels, seed, (5, 4)).weights()
     h, w = random.integers(1, 9, 2)
     positions = random.random((h, w)) < share
     symbols = np.where(positions, random.integers(0, levels, (channels, h, w)), levels // 2).astype(np.uint8)

@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 
 from gencomp.codec.context import ContextModel, frequencies
 from gencomp.models.context import EXPONENTIALS, ContextNetwork, ContextWeights
-
-
-def random_network(channels: int, levels: int, seed: int, hidden: tuple[int, int] = (12, 6)) -> ContextNetwork:
-    """One that has something to say."""
-    network = ContextNetwork(channels, levels, hidden)
-    generator = torch.Generator().manual_seed(seed)
-    network.initialise(generator)
-    with torch.no_grad():
-        for parameter in (network.last, network.b1, network.b2, network.b3):
-            parameter.uniform_(-0.7, 0.7, generator=generator)
-    return network
+from tests.models.context_networks import random_network
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 16), st.integers(2, 8), st.integers(1, 9), st.integers(1, 9))
