@@ -10,7 +10,6 @@ Needs photographs as shards (stage `shard` makes them) and pictures to judge by.
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +40,8 @@ SOON = Bar("<=", 40.0)
 """Milliseconds, on one core."""
 
 
-class Frames(NamedTuple):
-    """Latents of one set in frames of one size."""
-
-    symbols: npt.NDArray[np.uint8]
-    """(N, C, side, side), OUTSIDE where there is nothing."""
+Frames = npt.NDArray[np.uint8]
+"""Latents of one set in frames of one size, (N, C, side, side), OUTSIDE where there is nothing."""
 
 
 def main() -> int:
@@ -121,7 +117,7 @@ def frames(latents: list[Symbols]) -> Frames:
     found = np.full((len(latents), CHANNELS, side, side), OUTSIDE, np.uint8)
     for place, latent in zip(found, latents, strict=True):
         place[:, FRAME : FRAME + latent.shape[1], FRAME : FRAME + latent.shape[2]] = latent
-    return Frames(found)
+    return found
 
 
 def learned(trained: Frames, tested: Frames, steps: int, hidden: list[int]) -> tuple[float, int]:
@@ -160,18 +156,18 @@ def reference(channel: int, trained: Frames, steps: int, hidden: list[int]) -> n
 
 def positions(found: Frames) -> npt.NDArray[np.intp]:
     """(n, 3): number of the latent, row and column of every position."""
-    return np.argwhere(found.symbols[:, 0] != OUTSIDE)
+    return np.argwhere(found[:, 0] != OUTSIDE)
 
 
 def seen(found: Frames, places: npt.NDArray[np.intp], channel: int) -> tuple[Tensor, Tensor]:
     """What the reference sees of each place (n, K), and the symbol that is there (n,)."""
-    side = found.symbols.shape[2]
+    side = found.shape[2]
     window = [(dy, dx) for dy in range(-OWN_REACH, 1) for dx in range(-OWN_REACH, OWN_REACH + 1)]
     offsets = [dy * side + dx for dy, dx in window if (dy, dx) < (0, 0)]
     around = range(-BEFORE_REACH, BEFORE_REACH + 1)
     offsets += [dy * side + dx - back * side**2 for back in range(1, channel + 1) for dy in around for dx in around]
     n, i, j = places.T
-    flat, here = found.symbols.reshape(-1), ((n * CHANNELS + channel) * side + i) * side + j
+    flat, here = found.reshape(-1), ((n * CHANNELS + channel) * side + i) * side + j
     around_here = torch.from_numpy(flat[here[:, None] + np.array(offsets)].astype(np.int64))
     return one_hot(around_here, OUTSIDE + 1).flatten(1).float(), torch.from_numpy(flat[here].astype(np.int64))
 

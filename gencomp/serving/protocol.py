@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -57,7 +58,7 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._await_progress(self._untaken())
+        self._arm_sending(self._untaken())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -77,23 +78,20 @@ class BoundedProtocol(H11Protocol):
 
     def _await_head(self) -> None:
         self._cancel_head()
-        self._head = self.loop.call_later(self._seconds, self._check_head, self._untaken())
+        self._arm_head(self._untaken())
 
-    def _check_head(self, before: int) -> None:
+    def _arm_head(self, before: int) -> None:
         """Of a client that still takes the last answer, no request is expected."""
+        self._head = self.loop.call_later(self._seconds, self._check, self._arm_head, before)
+
+    def _arm_sending(self, before: int) -> None:
+        self._sending = self.loop.call_later(self._seconds, self._check, self._arm_sending, before)
+
+    def _check(self, arm: Callable[[int], None], before: int) -> None:
+        """End the connection unless its client has taken something of what it had `before`; then wait again."""
         left = self._untaken()
         if left < before:
-            self._head = self.loop.call_later(self._seconds, self._check_head, left)
-        else:
-            self.transport.abort()
-
-    def _await_progress(self, before: int) -> None:
-        self._sending = self.loop.call_later(self._seconds, self._check_progress, before)
-
-    def _check_progress(self, before: int) -> None:
-        left = self._untaken()
-        if left < before:
-            self._await_progress(left)
+            arm(left)
         else:
             self.transport.abort()
 

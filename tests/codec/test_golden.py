@@ -87,29 +87,45 @@ def plain_raw(payload: bytes, count: int, levels: int) -> list[int]:
     return symbols[::-1]
 
 
+class PlainRangeDecoder:
+    """The range coder of docs/format.md."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._words = iter(
+            [int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)]
+        )
+        self._lower, self._span, self._point = 0, U64, self._word() << 32 | self._word()
+
+    def symbol(self, row: list[int]) -> int:
+        """The next symbol, whose frequencies are `row`."""
+        scale = self._span >> 24
+        quantile = (self._point - self._lower & U64) // scale
+        symbol = 0
+        while quantile >= sum(row[: symbol + 1]):
+            symbol += 1
+        self._lower, self._span = self._lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
+        if self._span < 1 << 32:
+            self._lower, self._span = self._lower << 32 & U64, self._span << 32
+            self._point = self._point << 32 & U64 | self._word()
+        return symbol
+
+    def _word(self) -> int:
+        return next(self._words, 0)
+
+
 def plain_static(payload: bytes, positions: int, frequencies: list[list[int]]) -> list[int]:
-    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
-    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    decoder = PlainRangeDecoder(payload)
     symbols = []
     for row in frequencies:
         for _ in range(positions):
-            scale = span >> 24
-            quantile = (point - lower & U64) // scale
-            symbol = 0
-            while quantile >= sum(row[: symbol + 1]):
-                symbol += 1
-            symbols.append(symbol)
-            lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
-            if span < 1 << 32:
-                lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+            symbols.append(decoder.symbol(row))
     return symbols
 
 
 def plain_context(
     payload: bytes, shape: tuple[int, int, int], contexts: list[list[list[int]]], coded: Container[tuple[int, int]]
 ) -> list[int]:
-    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
-    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    decoder = PlainRangeDecoder(payload)
     channels, h, w = shape
     levels = len(contexts[0][0])
     symbols: dict[tuple[int, int, int], int] = {}
@@ -120,15 +136,7 @@ def plain_context(
                 continue
             left, upper = (symbols.get(at, levels // 2) for at in ((c, i, j - 1), (c, i - 1, j)))
             row = contexts[c][left * levels + upper]
-            scale = span >> 24
-            quantile = (point - lower & U64) // scale
-            symbol = 0
-            while quantile >= sum(row[: symbol + 1]):
-                symbol += 1
-            symbols[c, i, j] = symbol
-            lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
-            if span < 1 << 32:
-                lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+            symbols[c, i, j] = decoder.symbol(row)
     return [symbols[at] for at in sorted(symbols)]
 
 
@@ -179,23 +187,14 @@ class PlainNetwork(NamedTuple):
 
 
 def plain_by_network(payload: bytes, shape: tuple[int, int, int], network: PlainNetwork, coded: Places) -> list[int]:
-    words = iter([int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)])
-    lower, span, point = 0, U64, next(words, 0) << 32 | next(words, 0)
+    decoder = PlainRangeDecoder(payload)
     channels, h, w = shape
     middle = len(network.last[0]) // 2
     a: dict[tuple[int, int, int], int] = {}
     places = sorted((j + 2 * i + 4 * c, c, i, j) for c in range(channels) for i, j in coded)
     for _, c, i, j in places:
         row = network.frequencies(c, i, j, a, coded)
-        scale = span >> 24
-        quantile = (point - lower & U64) // scale
-        symbol = 0
-        while quantile >= sum(row[: symbol + 1]):
-            symbol += 1
-        a[c, i, j] = symbol - middle
-        lower, span = lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
-        if span < 1 << 32:
-            lower, span, point = lower << 32 & U64, span << 32, point << 32 & U64 | next(words, 0)
+        a[c, i, j] = decoder.symbol(row) - middle
     return [a.get((c, i, j), 0) + middle for c in range(channels) for i in range(h) for j in range(w)]
 
 
