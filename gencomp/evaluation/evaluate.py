@@ -20,6 +20,13 @@ from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSampl
 from gencomp.evaluation.metrics import Figures, Measurer
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.rates import METRIC_NAMES, MetricName, RateRow, mean, write_rows
+from gencomp.evaluation.selective import (
+    Selective,
+    SelectiveRow,
+    selective_means,
+    selective_row,
+    write_selective,
+)
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -61,12 +68,15 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
     max_bpp: float | None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    selective: Selective | None = None
+    """Of models of selective compression: inside and outside the region, and its seam."""
 
 
 class _Evaluated(NamedTuple):
     row: RateRow
     within_bound: bool
     mismatches: int
+    selective: SelectiveRow | None
 
 
 def evaluate(
@@ -81,6 +91,7 @@ def evaluate(
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
+    What selective compression did inside and outside its regions is in `output/selective.csv`.
     `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
     nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
@@ -105,6 +116,8 @@ def evaluate(
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
+        if regions := [result.selective for result in results if result.selective is not None]:
+            write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
     return _metrics(results, *identity, limit)
 
@@ -156,6 +169,7 @@ def _evaluate_image(
         row=_row(image.key, data, measurer(image.pixels, np.asarray(decoded)), name, entropy),
         within_bound=len(data) <= _bound(codec, data, symbols.shape),
         mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
+        selective=_selective(codec, data, image, np.asarray(decoded)),
     )
 
 
@@ -173,6 +187,14 @@ def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
     side = codec.decode_side(data)
     maps = [(given.labels, side.labels), (given.edges, side.edges)]
     return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
+
+
+def _selective(codec: Codec, data: bytes, image: HeldOutImage, decoded: NDArray[np.uint8]) -> SelectiveRow | None:
+    """What selective compression did to a picture; None for global compression."""
+    if (info := describe(data)).mode != "SC":
+        return None
+    region, stride = codec.decode_side(data).mask, codec.package.config.latent_stride
+    return selective_row(image.key, image.pixels, decoded, region, stride, info.side_bytes, len(data))
 
 
 def _row(key: str, data: bytes, figures: Figures, name: str, entropy: Entropy) -> RateRow:
@@ -197,6 +219,7 @@ def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> i
 
 def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str, max_bpp: float | None) -> Metrics:
     rows = [result.row for result in results]
+    regions = [result.selective for result in results if result.selective is not None]
     bpp = _mean([row.bpp for row in rows])
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
     side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
@@ -214,6 +237,7 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
+        selective=selective_means(regions) if regions else None,
     )
 
 
