@@ -1,18 +1,16 @@
 """The fairness table that a talk on the paper (2018) asks for: time, memory and rate of encoding and decoding, the size
 of the decoder's weights, and after how many pictures they are paid for beside BPG and AVIF at equal LPIPS.
 
-Each codec encodes and decodes in processes of its own, whose most resident memory is taken. Times are medians over
-pictures and rounds, of a process that is warm; BPG's are of its programs, each started anew, reading and writing files.
-Means of rate and LPIPS are over the same pictures.
+Each codec encodes and decodes in processes of its own, whose most resident memory is taken. Times are medians over the
+pictures of the fastest of some rounds, in a process that is warm; BPG's are of its programs, each started anew, reading
+and writing files. Means of rate and LPIPS are over the same pictures.
 """
 
 import argparse
-import io
 import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +43,8 @@ SETTINGS = {"bpg": (51, 48, 45, 42, 39, 36), "avif": (0, 10, 20, 30)}
 """Of the curves. Codecs are timed at the first one, their smallest files."""
 PROTOCOL = (
     "equal LPIPS (0.1, AlexNet): linear in the logarithm of the bytes between means over the pictures at neighbouring "
-    "settings; times: medians over pictures and rounds; memory: most resident of the process, its interpreter included"
+    "settings; times: medians over pictures of the fastest round; memory: most resident of the process, with its "
+    "interpreter where it has one"
 )
 
 
@@ -53,7 +52,7 @@ class Timed(NamedTuple):
     """What a process took."""
 
     milliseconds: float
-    """Median over pictures and rounds."""
+    """Median over pictures of the fastest round."""
     first: float
     """Milliseconds from the start of the process to the first result."""
     peak: float
@@ -70,8 +69,6 @@ class Files(NamedTuple):
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["--child"]:
-        return child(*sys.argv[2:])
     parser = arguments("Measures what a model costs and when it pays off.")
     parser.add_argument("images", type=Path, help="a folder of pictures")
     parser.add_argument("--model", metavar="REF", action="append", help="a model, any number of times (light)")
@@ -227,42 +224,19 @@ def programs(commands: Sequence[Sequence[str]], rounds: int) -> Timed:
     """Commands, each in a process of its own."""
     runs = [watched(command) for _ in range(rounds) for command in commands]
     milliseconds = [run.milliseconds for run in runs]
-    return Timed(statistics.median(milliseconds), milliseconds[0], max(run.peak for run in runs))
+    return Timed(typical(milliseconds, len(commands)), milliseconds[0], max(run.peak for run in runs))
 
 
 def in_child(*arguments: str) -> Timed:
-    """What `child` prints, and what its process took."""
-    run = watched([sys.executable, "-m", "benchmarks.practicality", "--child", *arguments])
+    """What `benchmarks.coding` prints, and what its process took."""
+    run = watched([sys.executable, "-m", "benchmarks.coding", *arguments])
     times = json.loads(run.output)
-    return Timed(statistics.median(times["milliseconds"]), (times["first"] - run.start) * 1e3, run.peak)
+    return Timed(typical(times["milliseconds"], times["pictures"]), (times["first"] - run.start) * 1e3, run.peak)
 
 
-def child(what: str, name: str, rounds: str, threads: str, setting: str, *paths: str) -> int:
-    """In a process of its own: encode or decode files, print when the first was done and what each took then."""
-    torch.set_num_threads(int(threads))
-    call = calls(what, name, setting)
-    call(Path(paths[0]).read_bytes())
-    first = time.time()
-    milliseconds = []
-    for data in [Path(path).read_bytes() for path in paths] * int(rounds):
-        start = time.perf_counter()
-        call(data)
-        milliseconds.append((time.perf_counter() - start) * 1e3)
-    print(json.dumps({"first": first, "milliseconds": milliseconds}))
-    return 0
-
-
-def calls(what: str, name: str, setting: str) -> Callable[[bytes], object]:
-    """From a picture's PNG to its file, or from a file to its picture."""
-
-    def opened(data: bytes) -> Image.Image:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-
-    if name in CODECS:
-        classical = CODECS[name]
-        return classical.decode if what == "decode" else lambda data: classical.encode(opened(data), float(setting))
-    codec, limit = Codec.from_reference(name), None if setting == "None" else float(setting)
-    return codec.decompress if what == "decode" else lambda data: codec.compress(opened(data), max_bpp=limit)
+def typical(milliseconds: Sequence[float], pictures: int) -> float:
+    """The median over pictures of the fastest round; `milliseconds` are of all pictures, round by round."""
+    return statistics.median(min(milliseconds[index::pictures]) for index in range(pictures))
 
 
 def rows(found: Practicality) -> Iterator[Row]:

@@ -50,7 +50,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     lpips: float
     """LPIPS 0.1 with AlexNet, mean over pictures."""
     encode_ms: float
-    """Milliseconds for a picture, median over pictures and rounds, in a process that is warm; as is the next."""
+    """Milliseconds for a picture, median over pictures of the fastest round, of a warm process; as is the next."""
     decode_ms: float
     first_ms: float
     """Milliseconds from the start of a process to the first decoded picture: with what it loads."""
