@@ -19,7 +19,7 @@ from gencomp.evaluation.classical import CODECS
 
 
 def main(what: str, name: str, rounds: str, threads: str, setting: str, *paths: str) -> int:
-    """Print when the first file was done, in seconds since 1970, and the milliseconds of each in each round after it."""
+    """Print when the first file was done, in seconds since 1970, and the milliseconds of each in every round."""
     call = calls(what, name, setting, int(threads))
     call(Path(paths[0]).read_bytes())
     first = time.time()

@@ -17,6 +17,8 @@ from gencomp.data.atomic import replacing
 from gencomp.evaluation.metrics import IDENTICAL_PSNR
 from gencomp.evaluation.rates import mean
 
+BAND = 2
+"""Latent positions on each side of a region's border that its seam is compared with."""
 COLUMNS = ("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam")
 
 Pixels = NDArray[np.uint8]
@@ -84,13 +86,15 @@ def seam(x: Pixels, x_hat: Pixels, region: Region, stride: int) -> float | None:
         seam = sqrt(across) - sqrt((inside + outside) / 2)
 
     where `across` is of pairs of which one lies in the region, `inside` of pairs in it and `outside` of pairs out of
-    it. Were errors on both sides of the border independent of each other and as they are elsewhere, the two roots would
-    be the same. Lines of the same grid alone are compared, so that the network's own grid is in both, as the blocking
-    effect factor compares the steps at block borders with the others (Yim & Bovik 2011, "Quality Assessment of
+    it, both within 2 latent positions of the border, where the picture is much the same. Were errors on both sides
+    independent of each other and as they are beside the border, the two roots would be the same; below 0, it is
+    smoother there than beside. Lines of the same grid alone are compared, so that the network's own grid is in both, as
+    the blocking effect factor compares the steps at block borders with others (Yim & Bovik 2011, "Quality Assessment of
     Deblocked Images"). None where there is no border, or nothing beside it.
     """
     error = x_hat.astype(np.float64) - x
-    square = [_steps(error, region, stride), _steps(error.swapaxes(0, 1), region.T, stride)]
+    near = _grown(region) & _grown(~region)
+    square = [_steps(error, region, near, stride), _steps(error.swapaxes(0, 1), region.T, near.T, stride)]
     across, inside, outside = (np.concatenate([kinds[kind] for kinds in square]) for kind in range(3))
     beside = [float(kind.mean()) for kind in (inside, outside) if kind.size]
     if not across.size or not beside:
@@ -119,12 +123,21 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
     )
 
 
-def _steps(error: NDArray[np.float64], region: Region, stride: int) -> tuple[NDArray[np.float64], ...]:
-    """d^2 of the pairs above and below each line of the grid: those across the border, inside and outside."""
+def _steps(error: NDArray[np.float64], region: Region, near: Region, stride: int) -> tuple[NDArray[np.float64], ...]:
+    """d^2 of the pairs above and below each line of the grid: those across the border, and near it inside and
+    outside."""
     lines = np.arange(stride, len(error), stride)
     squares = ((error[lines] - error[lines - 1]) ** 2).mean(2)  # (lines, W)
-    above, below = (rows.repeat(stride, 1)[:, : squares.shape[1]] for rows in (region[:-1], region[1:]))
-    return squares[above != below], squares[above & below], squares[~above & ~below]
+    above, below = region[:-1], region[1:]
+    both = near[:-1] & near[1:]
+    kinds = (above != below, above & below & both, ~above & ~below & both)
+    return tuple(squares[kind.repeat(stride, 1)[:, : squares.shape[1]]] for kind in kinds)
+
+
+def _grown(region: Region) -> Region:
+    """What lies within `BAND` positions of a region, across corners too."""
+    side = 2 * BAND + 1
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(np.pad(region, BAND), (side, side)).any((2, 3)))
 
 
 def _psnr(mse: float | None) -> float | None:

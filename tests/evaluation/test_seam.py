@@ -48,10 +48,17 @@ def test_errors_that_differ_on_both_sides_alone_make_no_seam_but_a_step_among_th
 
 
 def test_the_networks_own_grid_is_no_seam() -> None:
-    x, mask = photograph(160, 160), region(160, 160)
-    tiles = np.random.default_rng(3).integers(-20, 21, (20, 20)).repeat(STRIDE, 0).repeat(STRIDE, 1)
+    x, mask = photograph(480, 160), region(480, 160)
+    tiles = np.random.default_rng(3).integers(-20, 21, (60, 20)).repeat(STRIDE, 0).repeat(STRIDE, 1)
     found = seam(x, (x + tiles[..., None]).astype(np.uint8), mask, STRIDE)
     assert found is not None and abs(found) < 4
+
+
+def test_what_lies_far_from_the_border_does_not_count() -> None:
+    x, mask = photograph(160, 160), region(160, 160)
+    x_hat = x.copy()
+    x_hat[:, : 6 * STRIDE] = np.random.default_rng(4).integers(0, 256, (160, 6 * STRIDE, 3))
+    assert seam(x, x_hat, mask, STRIDE) == 0.0
 
 
 @pytest.mark.parametrize("preserved", [True, False])
