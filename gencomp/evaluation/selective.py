@@ -61,8 +61,7 @@ def selective_row(
 ) -> SelectiveRow:
     """What became of a picture whose file of `size` bytes holds `side_bytes` of side information; `stride` pixels make
     a latent position."""
-    height, width, _ = x.shape
-    inside = region.repeat(stride, 0).repeat(stride, 1)[:height, :width]  # (H, W)
+    inside = _pixels(region, stride, x.shape)
     errors = (x_hat.astype(np.float64) - x) ** 2  # (H, W, 3)
     within, without = (float(errors[part].mean()) if part.any() else None for part in (inside, ~inside))
     return SelectiveRow(
@@ -77,29 +76,26 @@ def selective_row(
 
 
 def seam(x: Pixels, x_hat: Pixels, region: Region, stride: int) -> float | None:
-    """How visible the region's border is, grey levels: 0 where it is not, the height of the step where x_hat is as x
-    but for a step there.
+    """How much of a step the region's border has become, grey levels: 0 where it shows no more than what lies beside it
+    and no more than in the original, s where a smooth picture has got a step of s there.
 
-    Of each pair of neighbouring pixels that a line between latent positions parts, the error of their difference is
-    d = (x_hat_p - x_hat_q) - (x_p - x_q). With the mean of d^2 over the pairs and the channels of a kind,
+    g(x, kind) is the root mean square of the difference of neighbouring pixels, over the pairs of a kind and the
+    channels: `across`, of which one pixel lies in the region, and on both sides within 2 latent positions of the border
+    `inside` and `outside`, of which both or none do; g(x, beside)^2 = (g(x, inside)^2 + g(x, outside)^2) / 2.
 
-        seam = sqrt(across) - sqrt((inside + outside) / 2)
+        seam = (g(x_hat, across) - g(x, across)) - (g(x_hat, beside) - g(x, beside))
 
-    where `across` is of pairs of which one lies in the region, `inside` of pairs in it and `outside` of pairs out of
-    it, both within 2 latent positions of the border, where the picture is much the same. Were errors on both sides
-    independent of each other and as they are beside the border, the two roots would be the same; below 0, it is
-    smoother there than beside. Lines of the same grid alone are compared, so that the network's own grid is in both, as
-    the blocking effect factor compares the steps at block borders with others (Yim & Bovik 2011, "Quality Assessment of
-    Deblocked Images"). None where there is no border, or nothing beside it.
+    Below 0 the border is smoother than what lies beside it. Comparing steps at borders with others is the idea of
+    measures of blocking, such as that of Yim & Bovik 2011, "Quality Assessment of Deblocked Images". None where there
+    is no border, or nothing beside it.
     """
-    error = x_hat.astype(np.float64) - x
     near = _grown(region) & _grown(~region)
-    square = [_steps(error, region, near, stride), _steps(error.swapaxes(0, 1), region.T, near.T, stride)]
-    across, inside, outside = (np.concatenate([kinds[kind] for kinds in square]) for kind in range(3))
-    beside = [float(kind.mean()) for kind in (inside, outside) if kind.size]
-    if not across.size or not beside:
+    inside, near = (_pixels(part, stride, x.shape) for part in (region, near))
+    found = [_steps(picture.astype(np.float64), inside, near) for picture in (x, x_hat)]
+    if any(steps is None for steps in found):
         return None
-    return float(np.sqrt(across.mean()) - np.sqrt(sum(beside) / len(beside)))
+    (across, beside), (across_hat, beside_hat) = (steps for steps in found if steps is not None)
+    return (across_hat - across) - (beside_hat - beside)
 
 
 def write_selective(path: Path, rows: Sequence[SelectiveRow]) -> None:
@@ -123,15 +119,24 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
     )
 
 
-def _steps(error: NDArray[np.float64], region: Region, near: Region, stride: int) -> tuple[NDArray[np.float64], ...]:
-    """d^2 of the pairs above and below each line of the grid: those across the border, and near it inside and
-    outside."""
-    lines = np.arange(stride, len(error), stride)
-    squares = ((error[lines] - error[lines - 1]) ** 2).mean(2)  # (lines, W)
-    above, below = region[:-1], region[1:]
-    both = near[:-1] & near[1:]
-    kinds = (above != below, above & below & both, ~above & ~below & both)
-    return tuple(squares[kind.repeat(stride, 1)[:, : squares.shape[1]]] for kind in kinds)
+def _steps(x: NDArray[np.float64], inside: Region, near: Region) -> tuple[float, float] | None:
+    """g(x, across) and g(x, beside); `inside` and `near` are (H, W)."""
+    kinds: list[list[NDArray[np.float64]]] = [[], [], []]
+    for picture, within, close in ((x, inside, near), (x.swapaxes(0, 1), inside.T, near.T)):
+        squares = (np.diff(picture, axis=0) ** 2).mean(2)
+        one, other, both = within[:-1], within[1:], close[:-1] & close[1:]
+        for found, kind in zip(kinds, (one != other, one & other & both, ~one & ~other & both), strict=True):
+            found.append(squares[kind])
+    across, *beside = (np.concatenate(found) for found in kinds)
+    sides = [float(side.mean()) for side in beside if side.size]
+    if not across.size or not sides:
+        return None
+    return float(np.sqrt(across.mean())), float(np.sqrt(sum(sides) / len(sides)))
+
+
+def _pixels(region: Region, stride: int, shape: tuple[int, ...]) -> Region:
+    """A region of latent positions by pixel, (H, W)."""
+    return region.repeat(stride, 0).repeat(stride, 1)[: shape[0], : shape[1]]
 
 
 def _grown(region: Region) -> Region:
