@@ -150,8 +150,8 @@ def files(
     ladders = {codec.name: Ladder(codec, x) for codec in codecs}
     for limit in LIMITS:
         size = None
-        for name, codec in models.items():
-            coded = model_file(codec, x, limit)
+        for name, model in models.items():
+            coded = model_file(model, x, limit)
             size = size or coded.size
             yield name, limit, coded
         assert size is not None

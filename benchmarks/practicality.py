@@ -156,7 +156,7 @@ def codec_cost(
     ladder: list[Files] = []
     for setting in settings:
         suffix = f"{setting:g}.{codec.suffix}"
-        ladder.append(coded(suffix, images, lambda x, q=setting: codec.encode(x, q), codec.decode, distance, folder))
+        ladder.append(coded(suffix, images, at(codec, setting), codec.decode, distance, folder))
     curve = [
         Point(setting=f"{setting:g}", size=statistics.fmean(files.sizes), lpips=statistics.fmean(files.distances))
         for setting, files in zip(settings, ladder, strict=True)
@@ -174,6 +174,11 @@ def codec_cost(
         decode = in_child("decode", codec.name, *how, *map(str, paths))
     found = cost_of(codec.title, f"{lowest:g}", images, ladder[0], encode, decode, weights=0)
     return Cost(**{name: getattr(found, name) for name in found.__struct_fields__} | {"curve": tuple(curve)})
+
+
+def at(codec: ClassicalCodec, setting: float) -> Callable[[Image.Image], bytes]:
+    """The codec's encoder at one setting."""
+    return lambda picture: codec.encode(picture, setting)
 
 
 def cost_of(
