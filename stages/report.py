@@ -30,7 +30,10 @@ def main(output: str = "") -> None:
     the declared output cannot: python -m stages.report --output shown.html
     """
     sections = params(dict[str, object])
-    digests = [Fact(f"params, {name}", _digest(sections.get(name))) for name in ("datasets", "variants", "evaluation", "anchors")]
+    digests = [
+        Fact(f"params, {name}", _digest(sections.get(name)))
+        for name in ("datasets", "variants", "evaluation", "anchors")
+    ]
     facts = [*(machine(Path()) if output else []), *digests, *locked(Path("dvc.lock"))]
     variants = params(dict[str, Variant], "variants")
     datasets = {name: variant.dataset for name, variant in variants.items()}

@@ -44,7 +44,9 @@ def table(entry: Entry, entries: Sequence[Entry], anchors: Sequence[RateRow]) ->
     """The entry itself, the others of its group at their own bytes, then each codec at equal bytes."""
     spent = sum(row.size for row in entry.rows.values())
     beside = [entry, *(other for other in entries if other.group == entry.group and other is not entry)]
-    found = [_row(other.name, other.name, [Match(row, False) for row in other.rows.values()], spent) for other in beside]
+    found = [
+        _row(other.name, other.name, [Match(row, False) for row in other.rows.values()], spent) for other in beside
+    ]
     matches = match_all(entry.rows, anchors)
     for codec in CODECS.values():
         present = [by_codec[codec.name] for by_codec in matches.values() if codec.name in by_codec]

@@ -14,7 +14,7 @@ from PIL import Image
 from gencomp.evaluation.classical import CODECS, ClassicalCodecError, file_name
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all
-from gencomp.evaluation.held_out import HeldOutImage
+from gencomp.evaluation.held_out import HeldOutSample
 from gencomp.evaluation.metrics import Metric
 from gencomp.evaluation.rates import Match, RateRow
 
@@ -65,16 +65,18 @@ class Scene(NamedTuple):
 class Source(NamedTuple):
     """Where the pictures of a set come from."""
 
-    images: Iterable[HeldOutImage]
+    samples: Iterable[HeldOutSample]
     """The originals; they are gone through once."""
     decoded: Callable[[str, str], Pixels]
     """(entry, key) -> reconstruction."""
     anchor: Callable[[RateRow], Pixels | None]
     """What a codec made of it; None when nothing here can decode its file."""
-    further: Callable[[HeldOutImage], list[Picture]] = lambda image: []
-    """More pictures of the scene, such as a label map."""
-    embed: "Callable[[Pixels, bool], str]" = lambda pixels, lossless: data_uri(pixels, lossless)
-    """A picture as a data URI, without loss or not."""
+    given: Callable[[HeldOutSample], Pixels | None] = lambda sample: None
+    """What selective models were given beside the picture, as a picture."""
+    selective: Sequence[str] = ()
+    """Entries of selective models."""
+    encode: "Callable[[Pixels, bool], bytes]" = lambda pixels, lossless: webp(pixels, lossless)
+    """A picture as a WebP file, without loss or not."""
 
 
 def gather(
@@ -92,10 +94,11 @@ def gather(
     lossless = pixels * views <= LOSSLESS_PIXELS
     made: dict[str, Scene] = {}
     likely = _likely(order, rows, views, budget)
-    for image in source.images:
-        if image.key in likely:
-            beside = matched({name: by_key[image.key] for name, by_key in matches.items()})
-            made[image.key] = make_scene(image, entries, beside, source, lossless)
+    for sample in source.samples:
+        key = sample.image.key
+        if key in likely:
+            beside = matched({name: by_key[key] for name, by_key in matches.items()})
+            made[key] = make_scene(sample, entries, beside, source, lossless)
     spent, kept = 0, set(order[:1])
     for key in (key for key in order if key in made):
         spent += made[key].embedded
@@ -111,7 +114,10 @@ def extremes_first(rows: Mapping[str, RateRow], metric: Metric) -> list[str]:
     worst = sorted(figures, key=lambda key: (figures[key], key), reverse=metric.better == "lower")
     half = len(worst) // 2
     pairs = zip_longest(worst[: len(worst) - half], reversed(worst[len(worst) - half :]))
-    return [*(key for key in chain.from_iterable(pairs) if key is not None), *(key for key in rows if key not in figures)]
+    return [
+        *(key for key in chain.from_iterable(pairs) if key is not None),
+        *(key for key in rows if key not in figures),
+    ]
 
 
 def matched(matches: Mapping[str, Mapping[str, Match]]) -> list[tuple[RateRow, dict[str, bool]]]:
@@ -128,26 +134,35 @@ def matched(matches: Mapping[str, Mapping[str, Match]]) -> list[tuple[RateRow, d
 
 
 def make_scene(
-    image: HeldOutImage,
+    sample: HeldOutSample,
     entries: Sequence[Entry],
     anchors: Sequence[tuple[RateRow, dict[str, bool]]],
     source: Source,
     lossless: bool,
 ) -> Scene:
     """Embed one picture, what the entries made of it, and the anchors' files."""
+
+    def embedded(pixels: Pixels) -> str:
+        return f"data:image/webp;base64,{base64.b64encode(source.encode(pixels, lossless)).decode()}"
+
+    image = sample.image
     height, width, _ = image.pixels.shape
     size = f"{width * height * 3:,} bytes as RGB"
-    pictures = [Picture("original", "Original", source.embed(image.pixels, lossless), caption=size)]
+    pictures = [Picture("original", "Original", embedded(image.pixels), caption=size)]
     for entry in entries:
         beside = [other.name for other in entries if other.group == entry.group]
-        uri = source.embed(source.decoded(entry.name, image.key), lossless)
+        uri = embedded(source.decoded(entry.name, image.key))
         pictures.append(Picture(entry.name, entry.name, uri, entry.rows[image.key], when=beside, is_model=True))
+    given = source.given(sample) if source.selective else None
+    if given is not None:
+        said = "the picture where it is preserved, the label map elsewhere"
+        pictures.append(Picture("given", "Given", embedded(given), when=list(source.selective), caption=said))
     for row, matches in anchors:
         pixels = source.anchor(row)
         if pixels is not None:
-            name, uri = f"{row.codec}-{row.setting}", source.embed(pixels, lossless)
+            name, uri = f"{row.codec}-{row.setting}", embedded(pixels)
             pictures.append(Picture(name, CODECS[row.codec].title, uri, row, matches, when=list(matches)))
-    return Scene(image.key, width, height, [*pictures, *source.further(image)])
+    return Scene(image.key, width, height, pictures)
 
 
 def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> Pixels | None:
@@ -163,11 +178,6 @@ def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> Pixels | None:
         return np.asarray(codec.decode(_member(archive, name)))
     except (OSError, ClassicalCodecError):
         return None
-
-
-def data_uri(pixels: Pixels, lossless: bool) -> str:
-    """An (H, W, 3) picture as a WebP data URI."""
-    return f"data:image/webp;base64,{base64.b64encode(webp(pixels, lossless)).decode()}"
 
 
 def webp(pixels: Pixels, lossless: bool) -> bytes:

@@ -11,13 +11,15 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from gencomp.codec.regions import parse_region
 from gencomp.data.manifest import read
 from gencomp.evaluation.accounts import Account, read_account
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.gallery import Pixels, Scene, Source, anchor_picture, gather
 from gencomp.evaluation.gate import Verdict
-from gencomp.evaluation.held_out import EvaluationConfig, evaluation_images
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutSample, evaluation_samples
 from gencomp.evaluation.history import read_centers, read_history, training_charts
+from gencomp.evaluation.label_picture import label_picture
 from gencomp.evaluation.page import (
     Fact,
     ModelPart,
@@ -89,6 +91,14 @@ class Inputs(NamedTuple):
         with Image.open(self.root / "evaluation" / variant / "decoded" / f"{key}.png") as image:
             return np.asarray(image.convert("RGB"))
 
+    def given(self, sample: HeldOutSample) -> Pixels | None:
+        """What selective compression was given of a sample, as a picture; None where it has no label map."""
+        if sample.labels is None:
+            return None
+        pixels, labels = sample.image.pixels, sample.labels
+        mask = parse_region(self.config.preserve).mask(*labels.shape, labels=labels)
+        return label_picture(pixels, labels, mask)
+
 
 def build_report(inputs: Inputs) -> Report:
     """The page and the rate points. Raises OSError or ValueError when an input is missing or does not fit."""
@@ -151,9 +161,12 @@ def _entry(inputs: Inputs, variant: str) -> Entry:
 
 
 def _scenes(inputs: Inputs, pictures: PictureSet, budget: int) -> list[Scene]:
-    images = evaluation_images(inputs.config, inputs.root / "data/shards" / pictures.name)
+    samples = evaluation_samples(inputs.config, inputs.root / "data/shards" / pictures.name)
+    selective = [entry.name for entry in pictures.entries if inputs.metrics(entry.name).side_bpp]
     with tarfile.open(inputs.root / "anchors" / pictures.name / "files.tar") as archive:
-        source = Source(images, inputs.decoded, lambda row: anchor_picture(archive, row))
+        source = Source(
+            samples, inputs.decoded, lambda row: anchor_picture(archive, row), inputs.given, selective=selective
+        )
         return gather(pictures.entries, pictures.anchors, source, pictures.primary, budget)
 
 

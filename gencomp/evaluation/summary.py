@@ -45,7 +45,7 @@ def _spent(results: Sequence[Result]) -> str:
 def _cost(result: Result) -> str:
     own = result.table[0]
     chosen = dict.fromkeys((result.metric, METRICS["psnr"]))
-    figures = listed([_figure(own, metric) for metric in chosen if metric.name in own.figures])
+    figures = ", ".join(_figure(own, metric) for metric in chosen if metric.name in own.figures)
     return f"{result.name} {own.size:.0f} bytes ({own.bpp:.4f} bpp, {figures})"
 
 
