@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
-from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.evaluation.metrics import Figures, Measurer
 from gencomp.evaluation.output import whole_folder
-from gencomp.evaluation.rates import RateRow, mean, write_rows
+from gencomp.evaluation.rates import METRIC_NAMES, MetricName, RateRow, mean, write_rows
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -47,6 +47,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """dB, mean over pictures."""
     ms_ssim: float | None
     """In [0, 1], mean over the pictures that are large enough; None when none is."""
+    lpips_alex: float | None = None
+    """LPIPS with AlexNet, mean over pictures; None where it was not measured, as are the three that follow."""
+    lpips_vgg: float | None = None
+    """LPIPS with VGG16."""
+    dists: float | None = None
+    """DISTS."""
+    ssimulacra2: float | None = None
+    """SSIMULACRA2, at most 100."""
     bound_violations: int
     """Files larger than header + side information + log2(L) bits for each symbol."""
     symbol_mismatches: int
@@ -69,14 +77,16 @@ def evaluate(
     output: Path,
     preserve: str = "all",
     max_bpp: float | None = None,
+    metrics: Sequence[MetricName] = ("psnr", "ms_ssim"),
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
     `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
     nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
-    StreamError, or HeldOutError when there are no pictures, or none with the label maps that selective compression
-    needs, or when the region or the rate does not fit one.
+    StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
+    or when the region or the rate does not fit one, MissingWeightsError or MissingPackageError.
     """
+    measurer = Measurer(metrics)
     package = load_package(package_folder)
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
@@ -89,7 +99,7 @@ def evaluate(
             update_digest(seen, sample.image)
             given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
             try:
-                results.append(_evaluate_image(codec, sample.image, given, entropy, limit, name, folder))
+                results.append(_evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder))
             except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
         if not results:
@@ -115,6 +125,7 @@ def _given(sample: HeldOutSample, preserve: str) -> Selection:
 
 def _evaluate_image(
     codec: Codec,
+    measurer: Measurer,
     image: HeldOutImage,
     given: Selection,
     entropy: Entropy,
@@ -142,7 +153,7 @@ def _evaluate_image(
     symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
     symbols = symbols[: describe(data).channels]
     return _Evaluated(
-        row=_row(image, data, np.asarray(decoded), name, entropy),
+        row=_row(image.key, data, measurer(image.pixels, np.asarray(decoded)), name, entropy),
         within_bound=len(data) <= _bound(codec, data, symbols.shape),
         mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
     )
@@ -164,10 +175,10 @@ def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
     return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
 
 
-def _row(image: HeldOutImage, data: bytes, decoded: NDArray[np.uint8], name: str, entropy: Entropy) -> RateRow:
+def _row(key: str, data: bytes, figures: Figures, name: str, entropy: Entropy) -> RateRow:
     info = describe(data)
     return RateRow(
-        key=image.key,
+        key=key,
         codec=name,
         setting=entropy,
         width=info.width,
@@ -175,8 +186,7 @@ def _row(image: HeldOutImage, data: bytes, decoded: NDArray[np.uint8], name: str
         size=len(data),
         header_bytes=info.header_bytes,
         side_bytes=info.side_bytes,
-        psnr=psnr(image.pixels, decoded),
-        ms_ssim=ms_ssim(image.pixels, decoded),
+        **figures._asdict(),
     )
 
 
@@ -190,7 +200,6 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
     bpp = _mean([row.bpp for row in rows])
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
     side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
-    similarity = mean([row.ms_ssim for row in rows])
     return Metrics(
         images=len(rows),
         evaluation_digest=digest,
@@ -201,7 +210,7 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
         header_bpp=header,
         side_bpp=side,
         psnr=round(_mean([row.psnr for row in rows]), 4),
-        ms_ssim=None if similarity is None else round(similarity, 6),
+        **{name: _rounded(mean([row.figure(name) for row in rows])) for name in METRIC_NAMES[1:]},
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
@@ -210,3 +219,7 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
