@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Of the mean of values, one per picture; equal values and seed give equal intervals. Raises ValueError for none."""
+    """Of the mean of values, one per picture. Equal values give equal intervals. Raises ValueError for none."""
     if not values:
         raise ValueError("no values, no mean")
     found = np.asarray(values, np.float64)

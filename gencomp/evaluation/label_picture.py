@@ -1,4 +1,4 @@
-"""What selective compression is given, as a picture: the preserved region as it is, and the colours of classes around."""
+"""What selective compression is given, as a picture: the preserved region, and the colours of classes around it."""
 
 import numpy as np
 from numpy.typing import NDArray
