@@ -34,7 +34,7 @@ def main(output: str = "") -> None:
         Fact(f"params, {name}", _digest(sections.get(name)))
         for name in ("datasets", "variants", "evaluation", "anchors")
     ]
-    facts = [*(machine(Path()) if output else []), *digests, *locked(Path("dvc.lock"))]
+    facts = [*(machine() if output else []), *digests, *locked(Path("dvc.lock"))]
     variants = params(dict[str, Variant], "variants")
     datasets = {name: variant.dataset for name, variant in variants.items()}
     try:

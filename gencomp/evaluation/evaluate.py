@@ -140,7 +140,12 @@ class Coded(NamedTuple):
 
 
 def code(
-    codec: Codec, pixels: NDArray[np.uint8], entropy: Entropy, max_bpp: float | None = None, given: Selection = NOTHING
+    codec: Codec,
+    pixels: NDArray[np.uint8],
+    entropy: Entropy,
+    max_bpp: float | None = None,
+    given: Selection = NOTHING,
+    channels: int | None = None,
 ) -> Coded:
     """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
 
@@ -152,6 +157,7 @@ def code(
         picture,
         entropy=entropy,
         max_bpp=max_bpp,
+        channels=channels,
         labels=labels,
         edges=edges,
         instances=instances,

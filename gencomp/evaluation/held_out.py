@@ -5,7 +5,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -102,18 +102,28 @@ def held_out_samples(shards: Path, split: str) -> Iterator[HeldOutSample]:
 
 def folder_images(folder: Path) -> Iterator[HeldOutImage]:
     """The pictures of a folder, one at a time, sorted by name. Raises HeldOutError."""
+    return file_images(picture_files(folder))
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted by name, at least one. Raises HeldOutError."""
     if not folder.is_dir():
         raise HeldOutError(f"{folder}: no such folder of pictures")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower().lstrip(".") in SUFFIXES)
     if not paths:
         raise HeldOutError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def file_images(paths: Sequence[Path]) -> Iterator[HeldOutImage]:
+    """Pictures in files, one at a time, each with its name as key. Raises HeldOutError, for rival names at once."""
     seen: dict[str, Path] = {}
     for path in paths:
         key = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
         if key in seen:
             raise HeldOutError(f"{path} and {seen[key].name} would share the key {key}; rename one of them")
         seen[key] = path
-        yield HeldOutImage(key, _decode(path.read_bytes(), str(path)))
+    return (HeldOutImage(key, _decode(path.read_bytes(), str(path))) for key, path in seen.items())
 
 
 def update_digest(result: "hashlib._Hash", image: HeldOutImage) -> None:

@@ -109,9 +109,10 @@ class Measurer:
     def __call__(self, x: Pixels, y: Pixels) -> Figures:
         return self.beside(x)(y)
 
-    def beside(self, x: Pixels) -> "Original":
-        """What measures reconstructions of `x`, whose features are computed once."""
-        return Original(x, {name: prepare(x) for name, prepare in self._preparing.items()})
+    def beside(self, x: Pixels, names: Iterable[MetricName] | None = None) -> "Original":
+        """What measures reconstructions of `x`, whose features are computed once, by all metrics or some of them."""
+        chosen = self._preparing if names is None else self._preparing.keys() & set(names)
+        return Original(x, {name: self._preparing[name](x) for name in chosen})
 
 
 class Original(NamedTuple):
@@ -124,6 +125,10 @@ class Original(NamedTuple):
         """What the metrics say of one reconstruction. Raises ValueError when the shapes differ."""
         value = psnr(self.x, y)
         return Figures(value, **{name: measure(y) for name, measure in self.prepared.items()})
+
+    def figure(self, name: MetricName, y: Pixels) -> float | None:
+        """What one of the metrics says of a reconstruction. Raises ValueError when the shapes differ."""
+        return psnr(self.x, y) if name == "psnr" else self.prepared[name](y)
 
 
 def _preparing(name: MetricName) -> perceptual.Preparing:

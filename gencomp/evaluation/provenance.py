@@ -38,12 +38,13 @@ def locked(lock: Path) -> list[Fact]:
     return [Fact(f"dvc.lock, {out.path}", out.md5) for name in names for out in stages[name].outs if out.md5]
 
 
-def machine(root: Path) -> list[Fact]:
-    """Facts that differ from run to run, and so stand on pages that are no output of the pipeline: commit, hardware,
-    date."""
+def machine() -> list[Fact]:
+    """Facts that differ from run to run, and so stand on pages that are no output of the pipeline: date, commit of
+    this code where it is a checkout, hardware."""
+    root = Path(__file__).parents[2]
     return [
         Fact("Made", "", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        *([Fact("Commit", commit)] if (commit := _commit(root)) else []),
+        *([Fact("Commit", commit)] if (root / ".git").exists() and (commit := _commit(root)) else []),
         Fact("Machine", "", f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}{_gpu()}"),
     ]
 

@@ -37,16 +37,17 @@ def listed(words: Sequence[str]) -> str:
 def _spent(results: Sequence[Result]) -> str:
     parts = []
     for number, pictures in enumerate(dict.fromkeys(result.pictures for result in results)):
-        spent = listed([_cost(result) for result in results if result.pictures == pictures])
-        parts.append(f"{'one' if number else 'A picture'} of {pictures} takes {spent}")
+        first, *others = [result for result in results if result.pictures == pictures]
+        spent = listed([_cost(first, " spends"), *map(_cost, others)])
+        parts.append(f"{'on one' if number else 'On a picture'} of {pictures}, {spent}")
     return "; ".join(parts) + "."
 
 
-def _cost(result: Result) -> str:
+def _cost(result: Result, verb: str = "") -> str:
     own = result.table[0]
     chosen = dict.fromkeys((result.metric, METRICS["psnr"]))
     figures = ", ".join(_figure(own, metric) for metric in chosen if metric.name in own.figures)
-    return f"{result.name} {own.size:.0f} bytes ({own.bpp:.4f} bpp, {figures})"
+    return f"{result.name}{verb} {own.size:.0f} bytes ({own.bpp:.4f} bpp, {figures})"
 
 
 def _figure(row: EqualBytes, metric: Metric) -> str:

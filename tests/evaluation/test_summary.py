@@ -22,7 +22,7 @@ def result(*anchors: EqualBytes, violations: int = 0, mismatches: int = 0) -> Re
 def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_are_exact() -> None:
     anchors = row("JPEG 2000", 190, 0.6), row("BPG", 260, 0.4, 3), row("JPEG", 1200, 0.5, 4), row("AVIF", 900, 0.3, 4)
     assert sentences([result(*anchors)]) == [
-        "A picture of photos takes gc 200 bytes (0.0244 bpp, LPIPS 0.360, 21.50 dB).",
+        "On a picture of photos, gc spends 200 bytes (0.0244 bpp, LPIPS 0.360, 21.50 dB).",
         "With the bytes of gc, JPEG 2000 reaches LPIPS 0.600; BPG goes that low for 1 of 4 pictures; "
         "JPEG and AVIF cannot go that low, with smallest files 6.0 and 4.5 times as large.",
         "All 4 files decode to exactly the symbols that were encoded, and none is above its bound.",
