@@ -23,6 +23,9 @@ from gencomp.evaluation.rates import METRIC_NAMES, MetricName, RateRow, mean, wr
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
+NOTHING = Selection()
+"""What models of global compression are given beside a picture."""
+
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """The means of an evaluation, and its exactness; what `metrics/<variant>.json` holds."""
@@ -97,7 +100,7 @@ def evaluate(
         (folder / "decoded").mkdir()
         for sample in samples:
             update_digest(seen, sample.image)
-            given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
+            given = _given(sample, preserve) if package.config.mode == "sc" else NOTHING
             try:
                 results.append(_evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder))
             except (RateError, RegionError, SelectionError) as error:
@@ -123,6 +126,63 @@ def _given(sample: HeldOutSample, preserve: str) -> Selection:
     return Selection(labels=sample.labels, edges=sample.edges, preserve=preserve)
 
 
+class Coded(NamedTuple):
+    """A picture through a codec and back."""
+
+    data: bytes
+    """The whole file."""
+    decoded: NDArray[np.uint8]
+    """(H, W, 3), from the bytes of the file."""
+    within_bound: bool
+    """The file is no larger than header + side information + log2(L) bits for each symbol."""
+    mismatches: int
+    """Symbols that came out of the file other than they went in, and pixels of label maps and edges."""
+
+
+def code(
+    codec: Codec, pixels: NDArray[np.uint8], entropy: Entropy, max_bpp: float | None = None, given: Selection = NOTHING
+) -> Coded:
+    """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
+
+    Raises RateError, RegionError and SelectionError as `Codec.compress` does.
+    """
+    picture = Image.fromarray(pixels)
+    labels, edges, instances, preserve = given
+    data = codec.compress(
+        picture,
+        entropy=entropy,
+        max_bpp=max_bpp,
+        labels=labels,
+        edges=edges,
+        instances=instances,
+        preserve=preserve,
+    )
+    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
+    symbols = symbols[: describe(data).channels]
+    return Coded(
+        data=data,
+        decoded=np.asarray(codec.decompress(data)),
+        within_bound=len(data) <= _bound(codec, data, symbols.shape),
+        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
+    )
+
+
+def row(key: str, data: bytes, figures: Figures, name: str, setting: str) -> RateRow:
+    """The row of a stream, `name` being the codec's."""
+    info = describe(data)
+    return RateRow(
+        key=key,
+        codec=name,
+        setting=setting,
+        width=info.width,
+        height=info.height,
+        size=len(data),
+        header_bytes=info.header_bytes,
+        side_bytes=info.side_bytes,
+        **figures._asdict(),
+    )
+
+
 def _evaluate_image(
     codec: Codec,
     measurer: Measurer,
@@ -133,30 +193,11 @@ def _evaluate_image(
     name: str,
     folder: Path,
 ) -> _Evaluated:
-    stream = folder / "streams" / f"{image.key}.gnc"
-    picture = Image.fromarray(image.pixels)
-    labels, edges, instances, preserve = given
-    stream.write_bytes(
-        codec.compress(
-            picture,
-            entropy=entropy,
-            max_bpp=max_bpp,
-            labels=labels,
-            edges=edges,
-            instances=instances,
-            preserve=preserve,
-        )
-    )
-    data = stream.read_bytes()
-    decoded = codec.decompress(data)
-    decoded.save(folder / "decoded" / f"{image.key}.png")
-    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
-    symbols = symbols[: describe(data).channels]
-    return _Evaluated(
-        row=_row(image.key, data, measurer(image.pixels, np.asarray(decoded)), name, entropy),
-        within_bound=len(data) <= _bound(codec, data, symbols.shape),
-        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
-    )
+    coded = code(codec, image.pixels, entropy, max_bpp, given)
+    (folder / "streams" / f"{image.key}.gnc").write_bytes(coded.data)
+    Image.fromarray(coded.decoded).save(folder / "decoded" / f"{image.key}.png")
+    figures = measurer(image.pixels, coded.decoded)
+    return _Evaluated(row(image.key, coded.data, figures, name, entropy), coded.within_bound, coded.mismatches)
 
 
 def _bound(codec: Codec, data: bytes, shape: tuple[int, ...]) -> int:
@@ -173,21 +214,6 @@ def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
     side = codec.decode_side(data)
     maps = [(given.labels, side.labels), (given.edges, side.edges)]
     return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
-
-
-def _row(key: str, data: bytes, figures: Figures, name: str, entropy: Entropy) -> RateRow:
-    info = describe(data)
-    return RateRow(
-        key=key,
-        codec=name,
-        setting=entropy,
-        width=info.width,
-        height=info.height,
-        size=len(data),
-        header_bytes=info.header_bytes,
-        side_bytes=info.side_bytes,
-        **figures._asdict(),
-    )
 
 
 def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> int:
