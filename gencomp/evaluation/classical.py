@@ -1,7 +1,8 @@
 """The classical codecs that models stand beside: JPEG, WebP, JPEG 2000 and AVIF by Pillow, the others by what is there.
 
 HEIC and JPEG XL come with pillow-heif and pillow-jxl-plugin, VVC with the ffmpeg inside imageio-ffmpeg, BPG with its
-programs on PATH. Every encoder gets its best deterministic settings, and nothing in a file that a decoder does not need.
+programs on PATH. Every encoder gets its best deterministic settings, and nothing in a file that a decoder does not
+need.
 """
 
 import functools
@@ -11,6 +12,7 @@ import importlib.util
 import io
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +72,18 @@ def setting_name(setting: float) -> str:
 def file_name(key: str, codec: str, setting: str) -> str:
     """The name of an encoded file in `files.tar`."""
     return f"{key}.{codec}-{setting}.{CODECS[codec].suffix}"
+
+
+def archived_picture(archive: tarfile.TarFile, key: str, codec: str, setting: str) -> NDArray[np.uint8]:
+    """The (H, W, 3) picture of an encoded file in `files.tar`, which holds it as PNG where Pillow cannot decode it.
+
+    Raises OSError or ClassicalCodecError where nothing here can.
+    """
+    name, by_pillow = file_name(key, codec, setting), CODECS[codec].by_pillow
+    member = archive.extractfile(name if by_pillow else f"{name}.png")
+    assert member is not None, f"{name} is no file"
+    data = member.read()
+    return np.asarray(CODECS[codec].decode(data) if by_pillow else _open(data))
 
 
 def _save(image: Image.Image, image_format: str, **options: object) -> bytes:
@@ -145,24 +159,26 @@ def _register_jxl() -> None:
     importlib.import_module("pillow_jxl")
 
 
+SMALLEST_VVC_SIDE = 16
+"""Pixels; libvvenc refuses less, and odd sides."""
 VVC_MATRIX = "bt709:flags=accurate_rnd+full_chroma_int+lanczos"
 """Between RGB and the limited-range YCbCr 4:2:0 of 10 bits that is coded."""
 
 
 def _encode_vvc(image: Image.Image, quantiser: float) -> bytes:
-    """A byte that says which sides are odd, then the stream of one frame, whose sides are continued to be even."""
-    odd_width, odd_height = image.width % 2, image.height % 2
-    pixels = np.pad(np.asarray(image), ((0, odd_height), (0, odd_width), (0, 0)), mode="edge")
+    """A byte that says by how many columns and rows the picture was continued, then the stream of one frame."""
+    missing = [max(SMALLEST_VVC_SIDE, side + side % 2) - side for side in image.size]
+    pixels = np.pad(np.asarray(image), ((0, missing[1]), (0, missing[0]), (0, 0)), mode="edge")
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{pixels.shape[1]}x{pixels.shape[0]}", "-i", "-"]
     options = ["-vf", f"scale=out_color_matrix={VVC_MATRIX}", "-pix_fmt", "yuv420p10le", "-frames:v", "1"]
     coder = ["-c:v", "libvvenc", "-qp", str(int(quantiser)), "-preset", "medium", "-threads", "1", "-f", "vvc", "-"]
-    return bytes([odd_width | odd_height << 1]) + _ffmpeg([*source, *options, *coder], pixels.tobytes())
+    return bytes([missing[0] << 4 | missing[1]]) + _ffmpeg([*source, *options, *coder], pixels.tobytes())
 
 
 def _decode_vvc(data: bytes) -> Image.Image:
-    options = ["-vf", f"scale=in_color_matrix={VVC_MATRIX}", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]
-    image = _open(_ffmpeg(["-f", "vvc", "-i", "-", *options], data[1:]))
-    return image.crop((0, 0, image.width - (data[0] & 1), image.height - (data[0] >> 1)))
+    options = ["-vf", f"scale=in_color_matrix={VVC_MATRIX}", "-pix_fmt", "rgb24", "-c:v", "ppm"]
+    image = _open(_ffmpeg(["-f", "vvc", "-i", "-", *options, "-f", "image2pipe", "-"], data[1:]))
+    return image.crop((0, 0, image.width - (data[0] >> 4), image.height - (data[0] & 15)))
 
 
 def _ffmpeg(options: Sequence[str], data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """How far the decoded pictures are from the originals as a set: KID, and FID from 10,000 patches on.
 
-Patches are taken as in HiFiC (Mentzer et al. 2020, appendix A.7): every picture is cut into patches of 256 x 256 without
-overlap, and once more from an origin shifted by 128 in both directions. A patch is looked at by the Inception-v3 of FID.
+Patches are taken as in HiFiC (Mentzer et al. 2020): every picture is cut into patches of 256 x 256 without overlap, and
+once more from an origin shifted by 128 in both directions. The Inception-v3 of FID looks at each.
 """
 
 import csv
@@ -247,6 +247,8 @@ def read_sets(path: Path) -> list[SetRow]:
         if tuple(next(reader, ())) != COLUMNS:
             raise RatesError(f"{path}: expected the columns {','.join(COLUMNS)}")
         return [
-            SetRow(codec, setting, SetFigures(int(images), int(patches), *(float(cell) if cell else None for cell in rest)))
+            SetRow(
+                codec, setting, SetFigures(int(images), int(patches), *(float(cell) if cell else None for cell in rest))
+            )
             for codec, setting, images, patches, *rest in reader
         ]

