@@ -32,7 +32,7 @@ cache_option = click.option(
     "--cache",
     metavar="DIR",
     type=FilePath,
-    help="Where files and figures are kept for the next time.  [default: ~/.cache/gencomp/evaluation]",
+    help="Where files and figures are kept for the next time.  [default: ~/.cache/gencomp/results]",
 )
 
 
@@ -86,11 +86,11 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
     """Compare, and say where the page is; the folder appears whole or not at all."""
     import msgspec
 
+    from gencomp.evaluation.cache import ResultCache, results_folder
     from gencomp.evaluation.comparison import Comparison
-    from gencomp.evaluation.content_cache import ContentCache
     from gencomp.evaluation.output import whole_folder
 
-    comparison = Comparison(plan, ContentCache(cache or _cache_home() / "evaluation"))
+    comparison = Comparison(plan, ResultCache(cache or results_folder()))
     for title, reason in comparison.left_out.items():
         click.echo(f"gencomp: {title} is left out: {reason}", err=True)
     with whole_folder(output) as folder:

@@ -16,22 +16,14 @@ from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.evaluation.anchors import AnchorsConfig
-from gencomp.evaluation.cached import (
-    AnchorFile,
-    CachedAnchors,
-    CachedMeasurer,
-    CachedModel,
-    CachedWebp,
-    File,
-    digest_of,
-)
+from gencomp.evaluation.cache import Cache
+from gencomp.evaluation.cached import AnchorFile, CachedAnchors, CachedModel, CachedWebp, File
 from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name
-from gencomp.evaluation.content_cache import ContentCache
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
 from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
-from gencomp.evaluation.metrics import Figures
+from gencomp.evaluation.metrics import Figures, Measurer
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.provenance import machine
 from gencomp.evaluation.rates import MetricName, RateRow, write_rows
@@ -88,7 +80,7 @@ class _Measured(NamedTuple):
 class Comparison:
     """Works through a plan, and keeps every part of it in the cache, so that a run that was broken off goes on."""
 
-    def __init__(self, plan: Plan, cache: ContentCache) -> None:
+    def __init__(self, plan: Plan, cache: Cache) -> None:
         """Raises PackageError, HeldOutError for a model that needs label maps, MissingWeightsError or
         MissingPackageError."""
         self._plan = plan
@@ -100,15 +92,12 @@ class Comparison:
         self._content, self._fingerprint = content_hash(plan.package), package.fingerprint[:4].hex()
         self._limits: tuple[float | None, ...] = plan.limits if package.config.nested else (None,)
         self._model = CachedModel(Codec.from_package(package), self._content, cache)
-        self._anchors, self._measurer, self._webp = (
-            CachedAnchors(cache),
-            CachedMeasurer(plan.metrics, cache),
-            CachedWebp(cache),
-        )
         asked = [codec for codec in CODECS.values() if plan.anchors.ladder(codec)]
         self.left_out = {codec.title: reason for codec in asked if (reason := codec.missing())}
         """Title of each codec that was asked for and cannot be used here, and why."""
         self._codecs = [codec for codec in asked if codec.title not in self.left_out]
+        self._anchors = CachedAnchors(self._codecs, cache)
+        self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
 
     @property
     def described(self) -> dict[str, object]:
@@ -166,20 +155,19 @@ class Comparison:
         ):
             for number, image in enumerate(pictures.images()):
                 update_digest(seen, image)
-                digest = digest_of(image.pixels)
-                original = self._measurer.beside(image.pixels, digest)
+                original = self._measurer.beside(image.pixels)
                 for limit, name in zip(self._limits, names, strict=True):
-                    file, exact = self._model.file(image.pixels, digest, limit)
+                    file = self._model.file(image.pixels, original.digest, limit)
                     (folders[name] / "streams" / f"{image.key}.gnc").write_bytes(file.data)
                     (folders[name] / "decoded" / f"{image.key}.png").write_bytes(file.png())
-                    rows[name][image.key] = row(image.key, file.data, original(file), self._plan.label, name)
-                    violations[name] += not exact.within_bound
-                    mismatches[name] += exact.mismatches
-                    above[name] += not exact.within_limit
+                    rows[name][image.key] = row(image.key, file.data, file.figures(original), self._plan.label, name)
+                    violations[name] += not file.exactness.within_bound
+                    mismatches[name] += file.exactness.mismatches
+                    above[name] += not file.exactness.within_limit
                 largest = max(rows[name][image.key].size for name in names)
-                for codec, files in self._anchor_files(image, digest, largest):
+                for codec, files in self._anchor_files(image, original.digest, largest):
                     for setting, file in files:
-                        anchors.append(_anchor_row(image, codec, setting, file, original(file)))
+                        anchors.append(_anchor_row(image, codec, setting, file, file.figures(original)))
                         name = file_name(image.key, codec.name, setting)
                         _add(archive, name, file.data)
                         if not codec.by_pillow:
@@ -202,7 +190,7 @@ class Comparison:
         def files(codec: ClassicalCodec) -> list[AnchorFile]:
             settings = self._plan.anchors.ladder(codec)
             if self._plan.whole_ladders:
-                return self._anchors.ladder(image.pixels, digest, codec, settings)
+                return [self._anchors.file(image.pixels, digest, codec, setting) for setting in settings]
             return [self._anchors.fitted(image.pixels, digest, codec, settings, most)]
 
         with ThreadPoolExecutor(self._plan.threads) as pool:

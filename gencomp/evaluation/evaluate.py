@@ -16,10 +16,13 @@ from gencomp.codec.container import Entropy, describe, packed_bytes
 from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
+from gencomp.evaluation.bootstrap import interval
+from gencomp.evaluation.cache import Cache
+from gencomp.evaluation.distribution import Distance, PatchFeatures, SetFigures, SetRow, write_sets
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
-from gencomp.evaluation.metrics import Figures, Measurer
+from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
-from gencomp.evaluation.rates import METRIC_NAMES, MetricName, RateRow, mean, write_rows
+from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -64,6 +67,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
     max_bpp: float | None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    kid: float | None = None
+    """Kernel Inception distance of the set; None where it was not measured, or too few pictures hold a patch."""
+    fid: float | None = None
+    """Fréchet Inception distance; None also below 10,000 patches."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
+    protocols: dict[str, Record] = {}
+    """How each metric was computed."""
 
 
 class _Evaluated(NamedTuple):
@@ -80,7 +91,8 @@ def evaluate(
     output: Path,
     preserve: str = "all",
     max_bpp: float | None = None,
-    metrics: Sequence[MetricName] = ("psnr", "ms_ssim"),
+    metrics: Sequence[ChosenMetric] = ("psnr", "ms_ssim"),
+    cache: Cache | None = None,
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
@@ -89,7 +101,8 @@ def evaluate(
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
     or when the region or the rate does not fit one, MissingWeightsError or MissingPackageError.
     """
-    measurer = Measurer(metrics)
+    measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None
+    distance = Distance()
     package = load_package(package_folder)
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
@@ -102,14 +115,20 @@ def evaluate(
             update_digest(seen, sample.image)
             given = _given(sample, preserve) if package.config.mode == "sc" else NOTHING
             try:
-                results.append(_evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder))
+                result, decoded = _evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder)
             except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
+            results.append(result)
+            if features:
+                distance.add(features(sample.image.pixels), features(decoded))
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
+        sets = distance.figures()
+        if features:
+            write_sets(folder / "sets.csv", [SetRow(name, entropy, sets)])
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
-    return _metrics(results, *identity, limit)
+    return _metrics(results, sets, *identity, limit, records(metrics))
 
 
 def metrics_json(metrics: Metrics) -> bytes:
@@ -198,12 +217,13 @@ def _evaluate_image(
     max_bpp: float | None,
     name: str,
     folder: Path,
-) -> _Evaluated:
+) -> tuple[_Evaluated, NDArray[np.uint8]]:
     coded = code(codec, image.pixels, entropy, max_bpp, given)
     (folder / "streams" / f"{image.key}.gnc").write_bytes(coded.data)
     Image.fromarray(coded.decoded).save(folder / "decoded" / f"{image.key}.png")
     figures = measurer(image.pixels, coded.decoded)
-    return _Evaluated(row(image.key, coded.data, figures, name, entropy), coded.within_bound, coded.mismatches)
+    measured = row(image.key, coded.data, figures, name, entropy)
+    return _Evaluated(measured, coded.within_bound, coded.mismatches), coded.decoded
 
 
 def _bound(codec: Codec, data: bytes, shape: tuple[int, ...]) -> int:
@@ -227,7 +247,15 @@ def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> i
     return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
 
 
-def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str, max_bpp: float | None) -> Metrics:
+def _metrics(
+    results: list[_Evaluated],
+    sets: SetFigures,
+    digest: str,
+    package: str,
+    fingerprint: str,
+    max_bpp: float | None,
+    protocols: dict[str, Record],
+) -> Metrics:
     rows = [result.row for result in results]
     bpp = _mean([row.bpp for row in rows])
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
@@ -246,7 +274,20 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
+        kid=_rounded(sets.kid),
+        fid=_rounded(sets.fid),
+        intervals=_intervals(rows, sets),
+        protocols=protocols,
     )
+
+
+def _intervals(rows: list[RateRow], sets: SetFigures) -> dict[str, tuple[float, float]]:
+    values = {"bpp": [row.bpp for row in rows]}
+    values |= {name: [f for row in rows if (f := row.figure(name)) is not None] for name in METRIC_NAMES}
+    found = {name: interval(figures)[1:] for name, figures in values.items() if figures}
+    if sets.kid_low is not None and sets.kid_high is not None:
+        found["kid"] = sets.kid_low, sets.kid_high
+    return {name: (round(low, 6), round(high, 6)) for name, (low, high) in found.items()}
 
 
 def _mean(values: list[float]) -> float:
