@@ -74,4 +74,4 @@ def compare(
             metrics=measurable((*QUICK, *SLOW) if full else QUICK),
             threads=threads(),
         )
-        carry_out(plan, [Pictures("pictures", len(images), lambda: file_images(images))], output, cache)
+        carry_out(plan, [Pictures("pictures", len(images), lambda: file_images(images), named=False)], output, cache)

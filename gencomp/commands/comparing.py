@@ -70,8 +70,9 @@ def measurable(wanted: Sequence["MetricName"]) -> "tuple[MetricName, ...]":
 def package_of(ref: str | None) -> tuple[Path, str]:
     """A model's package folder, and what a page calls the model."""
     folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=_cache_home() / "models")
-    name = (ref or "").removeprefix(references.REGISTRY_SCHEME)
-    return folder, name if name != ref else folder.resolve().name
+    if ref is not None and ref.startswith(references.REGISTRY_SCHEME):
+        return folder, ref.removeprefix(references.REGISTRY_SCHEME)
+    return folder, folder.resolve().name
 
 
 def check_output(folder: Path) -> None:

@@ -46,6 +46,8 @@ class Pictures(NamedTuple):
     count: int
     images: Callable[[], Iterator[HeldOutImage]]
     """Goes through them, one at a time."""
+    named: bool = True
+    """Whether the name tells a reader anything."""
 
 
 class Plan(NamedTuple):
@@ -125,8 +127,10 @@ class Comparison:
                 )
             parts.append(make_part(found.pictures, scenes))
         results = [
-            result(part, item, found.bound_violations[item.name], found.symbol_mismatches[item.name])
-            for part, found in zip(parts, measured, strict=True)
+            result(part, item, found.bound_violations[item.name], found.symbol_mismatches[item.name])._replace(
+                pictures=pictures.name if pictures.named else ""
+            )
+            for pictures, part, found in zip(sets, parts, measured, strict=True)
             for item in part.entries
         ]
         page = Page(

@@ -12,7 +12,7 @@ class Result(NamedTuple):
 
     name: str
     pictures: str
-    """Name of its set."""
+    """Name of its set; empty where it tells nothing."""
     table: list[EqualBytes]
     """The codecs beside it; its own row first."""
     metric: Metric
@@ -39,7 +39,8 @@ def _spent(results: Sequence[Result]) -> str:
     for number, pictures in enumerate(dict.fromkeys(result.pictures for result in results)):
         first, *others = [result for result in results if result.pictures == pictures]
         spent = listed([_cost(first, " spends"), *map(_cost, others)])
-        parts.append(f"{'on one' if number else 'On a picture'} of {pictures}, {spent}")
+        of = f" of {pictures}" if pictures else ""
+        parts.append(f"{'on one' if number else 'On a picture'}{of}, {spent}")
     return "; ".join(parts) + "."
 
 

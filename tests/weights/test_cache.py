@@ -29,9 +29,15 @@ def test_the_folder_is_the_chosen_one_or_in_the_users_cache(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("name", "cure"),
     [
-        ("lpips-alex", "run `gencomp weights fetch lpips-alex`, or set losses.lpips to 0 or leave lpips_alex out of evaluation.metrics"),
+        (
+            "lpips-alex",
+            "run `gencomp weights fetch lpips-alex`, or set losses.lpips to 0 or leave lpips_alex out of evaluation.metrics",
+        ),
         ("vgg19", "run `gencomp weights fetch vgg19`, or set losses.vgg to 0"),
-        ("dists", "run `gencomp weights fetch dists`, or set losses.dists to 0 or leave dists out of evaluation.metrics"),
+        (
+            "dists",
+            "run `gencomp weights fetch dists`, or set losses.dists to 0 or leave dists out of evaluation.metrics",
+        ),
     ],
 )
 def test_missing_weights_say_what_to_do(empty: Path, name: str, cure: str) -> None:
