@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jinja2
 
 from gencomp.evaluation.accounts import Account, Credit
+from gencomp.evaluation.analysis import Needed, needed
 from gencomp.evaluation.bootstrap import Interval
 from gencomp.evaluation.charts import Chart
 from gencomp.evaluation.classical import CODECS
@@ -19,6 +20,7 @@ from gencomp.evaluation.equal_bytes import EqualBytes, intervals, table
 from gencomp.evaluation.gallery import Scene
 from gencomp.evaluation.history import CenterUse
 from gencomp.evaluation.metrics import METRICS, Metric
+from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
 
@@ -64,6 +66,26 @@ class EntryPart(NamedTuple):
         return self.entry.name
 
 
+class Cell(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    value: float | str
+    """By which it is sorted."""
+    below: str = ""
+    """A smaller line."""
+
+
+class Table(NamedTuple):
+    """A sortable table, and what is said of it."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    """The first one holds words, the others numbers."""
+    rows: Sequence[Sequence[Cell]]
+
+
 class SetPart(NamedTuple):
     """What the page says of a set."""
 
@@ -74,6 +96,8 @@ class SetPart(NamedTuple):
     entries: list[EntryPart]
     chart: Mapping[str, object]
     """The points of the curves, as the script draws them."""
+    needed: Table | None
+    """What codecs need for the quality of the entries; None where no curve was measured."""
     scenes: list[Scene]
     credits: Mapping[str, Credit]
     not_measured: str
@@ -120,6 +144,8 @@ class Page(NamedTuple):
     models: Sequence[ModelPart] = ()
     training: Sequence[Chart] = ()
     accounts: Sequence[Account] = ()
+    tables: Sequence[Table] = ()
+    """Further ones, each a section of its own."""
 
     @property
     def metrics(self) -> list[Metric]:
@@ -131,13 +157,20 @@ class Page(NamedTuple):
 def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
     """What the page says of a set of pictures, some of which it shows."""
     measured = {row.codec for row in pictures.anchors}
+    models: dict[str, list[RateRow]] = {}
+    for entry in pictures.entries:
+        rows = (row._replace(setting=entry.name) for row in entry.rows.values())
+        models.setdefault(entry.codec, []).extend(rows)
+    curves = [row for row in pictures.anchors if row.codec in _with_curves(pictures.anchors)]
+    found = needed(models, curves, pictures.primary.name)
     return SetPart(
         name=pictures.name,
         images=len(pictures.entries[0].rows),
         metrics=pictures.metrics,
         primary=pictures.primary,
         entries=[EntryPart(entry, table(entry, pictures.entries, pictures.anchors)) for entry in pictures.entries],
-        chart=_chart(pictures),
+        chart=_chart(pictures, found),
+        needed=_needed_table(found, pictures.primary) if found else None,
         scenes=scenes,
         credits=pictures.credits,
         not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
@@ -165,7 +198,40 @@ def fixed(value: float | None, digits: int) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
 
 
-def _chart(pictures: PictureSet) -> dict[str, object]:
+def _with_curves(anchors: Sequence[RateRow]) -> set[str]:
+    """Codecs with more than one setting that some picture shares."""
+    settings: dict[tuple[str, str], set[str]] = {}
+    for row in anchors:
+        settings.setdefault((row.codec, row.key), set()).add(row.setting)
+    return {codec for (codec, _), found in settings.items() if len(found) > 1}
+
+
+def _needed_table(found: Sequence[Needed], metric: Metric) -> Table:
+    signs = {"exact": "", "at least": "\N{GREATER-THAN OR EQUAL TO} ", "at most": "\N{LESS-THAN OR EQUAL TO} "}
+    rows = [
+        (
+            Cell(f"{CODECS[item.codec].title} for {item.setting}", f"{item.setting} {item.codec}"),
+            Cell(fixed(item.value, metric.decimals), item.value),
+            Cell(fixed(item.model_bpp, 4), item.model_bpp),
+            Cell(f"{signs[item.bound]}{fixed(item.bpp, 4)}", item.bpp),
+            Cell(
+                f"{signs[item.bound]}{fixed(item.ratio, 2)}",
+                item.ratio,
+                f"{fixed(item.low, 2)} to {fixed(item.high, 2)}" if item.images > 1 else "",
+            ),
+        )
+        for item in found
+    ]
+    note = (
+        f"What each codec\N{RIGHT SINGLE QUOTATION MARK}s curve spends at the {metric.title} that a model has, both "
+        "means over the pictures: the arrows in the chart above. Where the curve does not reach it, its nearest end "
+        "gives a bound. By other metrics the arrows can point the other way."
+    )
+    columns = ("Codec", metric.axis, "Model, bits per pixel", "Codec, bits per pixel", "Times the bytes of the model")
+    return Table(f"Bytes for the same {metric.title}", note, columns, rows)
+
+
+def _chart(pictures: PictureSet, found: Sequence[Needed]) -> dict[str, object]:
     models: dict[str, list[Entry]] = {}
     for entry in pictures.entries:
         models.setdefault(entry.codec, []).append(entry)
@@ -185,7 +251,36 @@ def _chart(pictures: PictureSet) -> dict[str, object]:
         {"name": m.name, "title": m.title, "axis": m.axis, "better": m.better, "decimals": m.decimals}
         for m in pictures.metrics
     ]
-    return {"metrics": known, "curves": curves, "published": []}
+    arrows = [
+        {
+            "model": item.model,
+            "codec": item.codec,
+            "metric": item.metric,
+            "value": round(item.value, 6),
+            "from": round(item.model_bpp, 6),
+            "to": round(item.bpp, 6),
+            "title": f"{CODECS[item.codec].title} needs {'' if item.bound == 'exact' else item.bound + ' '}"
+            f"{item.ratio:.2f} times the bytes of {item.setting} for its {METRICS[item.metric].title}",
+        }
+        for item in found
+    ]
+    return {"metrics": known, "curves": curves, "arrows": arrows, "published": _published(pictures)}
+
+
+def _published(pictures: PictureSet) -> list[dict[str, object]]:
+    """Figures of others by the metrics of the set; `here` are those on pictures that its name tells of."""
+    names = [metric.name for metric in pictures.metrics]
+    return [
+        {
+            "title": " ".join(filter(None, (row.codec, row.setting))),
+            "bpp": row.bpp,
+            "figures": figures,
+            "here": row.dataset == pictures.name.lower(),
+            "protocol": f"{row.dataset}, {row.source}; {row.protocol}",
+        }
+        for row in published()
+        if (figures := {name: value for name in names if (value := row.figure(name)) is not None})
+    ]
 
 
 class _Point(NamedTuple):

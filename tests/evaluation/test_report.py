@@ -15,9 +15,8 @@ from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
-
-VARIANTS = {"gc": "photos", "mse": "photos"}
-EVALUATION = EvaluationConfig(split="val", images=None, entropy="static")
+from gencomp.evaluation.summary import listed
+from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
 
 
 def inputs(root: Path) -> Inputs:
@@ -75,8 +74,8 @@ def test_the_page_accounts_for_the_data_and_names_what_it_was_computed_from(repo
         assert json.loads((repository / f"metrics/{variant}.json").read_text())["package"] in page
     assert "ab" * 32 in page
     assert "Channel 0 never uses 0" in page
-    missing = [codec.title for codec in CODECS.values() if codec.name == "avif" or codec.missing()]
-    assert f"Not measured here: {' and '.join(missing)}" in page
+    missing = [codec.title for codec in CODECS.values() if not ANCHORS.ladder(codec) or codec.missing()]
+    assert f"Not measured here: {listed(missing)}." in page
 
 
 def test_the_verdicts_of_the_gate_are_told_with_their_reasons(report: Report) -> None:
