@@ -98,7 +98,7 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
         comparison.run(sets, folder, moving_line)
         (folder / MARKER).write_bytes(msgspec.json.format(msgspec.json.encode(comparison.described), indent=2) + b"\n")
     page = output / "index.html"
-    pictures = sum(pictures.count for pictures in sets)
+    pictures = sum(pictures.number for pictures in sets)
     say(page, f"{page}: {pictures} {'picture' if pictures == 1 else 'pictures'}, {page.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,5 +1,6 @@
 """`gencomp evaluate`: a model beside classical codecs over folders of pictures, as one page."""
 
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,14 +86,14 @@ def evaluate(
         from gencomp.evaluation.held_out import file_images, picture_files
         from gencomp.evaluation.ladders import FULL_LADDERS, LADDERS
 
-        sets = []
+        sets: list[Pictures] = []
         for folder in folders:
             files = picture_files(folder)
             file_images(files)
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name)
             if name in {pictures.name for pictures in sets}:
                 raise RefusedError(f"{folder}: another folder is called {name} too: rename one of them")
-            sets.append(Pictures(name, len(files), lambda files=files: file_images(files)))
+            sets.append(Pictures(name, len(files), functools.partial(file_images, files)))
         package, label = package_of(model)
         plan = Plan(
             package=package,

@@ -1,6 +1,7 @@
 """Files of pictures by way of the cache of results: what was coded once is not coded again."""
 
 import hashlib
+import importlib.metadata
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ class CachedWebp:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._version = f"Pillow {Image.__version__}, webp {features.version('webp')}"
+        self._version = f"Pillow {importlib.metadata.version('pillow')}, webp {features.version('webp')}"
 
     def __call__(self, pixels: Pixels, lossless: bool) -> bytes:
         key = digest("webp", picture_digest(pixels), str(lossless), self._version)

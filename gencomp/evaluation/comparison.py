@@ -43,7 +43,7 @@ class Pictures(NamedTuple):
 
     name: str
     """Of letters, digits, `_` and `-`."""
-    count: int
+    number: int
     images: Callable[[], Iterator[HeldOutImage]]
     """Goes through them, one at a time."""
     named: bool = True
@@ -176,7 +176,7 @@ class Comparison:
                         _add(archive, name, file.data)
                         if not codec.by_pillow:
                             _add(archive, f"{name}.png", file.png())
-                step(number + 1, pictures.count)
+                step(number + 1, pictures.number)
         for name in names:
             write_rows(folders[name] / "images.csv", rows[name].values())
         write_rows(output / "anchors" / "images.csv", anchors)
@@ -209,7 +209,7 @@ class Comparison:
 
         def samples() -> Iterator[HeldOutSample]:
             for number, image in enumerate(pictures.images()):
-                step(number, pictures.count)
+                step(number, pictures.number)
                 yield HeldOutSample(image)
 
         with tarfile.open(output / "anchors" / "files.tar") as archive:

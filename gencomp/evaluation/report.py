@@ -96,7 +96,7 @@ class Inputs(NamedTuple):
         if sample.labels is None:
             return None
         pixels, labels = sample.image.pixels, sample.labels
-        mask = parse_region(self.config.preserve).mask(*labels.shape, labels=labels)
+        mask = parse_region(self.config.preserve).mask(labels.shape[0], labels.shape[1], labels=labels)
         return label_picture(pixels, labels, mask)
 
 

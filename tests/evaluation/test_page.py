@@ -93,8 +93,7 @@ def test_arrow_keys_go_from_point_to_point_and_say_what_it_is(browser: Browser) 
 
 
 def test_tables_are_sorted_both_ways_and_missing_values_stay_last(browser: Browser) -> None:
-    cells = "[...document.querySelectorAll('.sortable tbody tr')].map(row => row.cells[{}].dataset.value)"
-    rows = "document.querySelectorAll('.sortable')[0]"
+    rows = "document.querySelector('.scroll[data-when] .sortable')"
     click = f"{rows}.querySelectorAll('th button')[{{}}].click()"
     column = f"[...{rows}.querySelectorAll('tbody tr')].map(row => row.cells[{{}}].dataset.value)"
     for index, first_down in ((1, False), (4, True)):
@@ -107,7 +106,6 @@ def test_tables_are_sorted_both_ways_and_missing_values_stay_last(browser: Brows
     for _ in range(2):
         browser.value(click.format(1))
         assert browser.value(column.format(1))[-1] == ""
-    assert browser.value(cells.format(0))
 
 
 def test_choosing_a_model_shows_what_stands_at_its_bytes(browser: Browser) -> None:
