@@ -184,7 +184,8 @@ class Comparison:
             Entry(name, self._plan.label, "model-0", name, rows[name], _spent(rows[name]), _above(above[name]))
             for name in names
         ]
-        return _Measured(PictureSet(pictures.name, entries, anchors), seen.hexdigest(), violations, mismatches)
+        known = PictureSet(pictures.name, entries, anchors, public=pictures.named)
+        return _Measured(known, seen.hexdigest(), violations, mismatches)
 
     def _anchor_files(
         self, image: HeldOutImage, digest: str, most: int

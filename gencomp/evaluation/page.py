@@ -39,6 +39,8 @@ class PictureSet(NamedTuple):
     anchors: list[RateRow]
     credits: Mapping[str, Credit] = {}
     """By picture."""
+    public: bool = True
+    """Whether figures that others published may stand beside it."""
 
     @property
     def metrics(self) -> list[Metric]:
@@ -278,7 +280,7 @@ def _published(pictures: PictureSet) -> list[dict[str, object]]:
             "here": row.dataset == pictures.name.lower(),
             "protocol": f"{row.dataset}, {row.source}; {row.protocol}",
         }
-        for row in published()
+        for row in (published() if pictures.public else ())
         if (figures := {name: value for name in names if (value := row.figure(name)) is not None})
     ]
 
