@@ -23,6 +23,13 @@ from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSampl
 from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
+from gencomp.evaluation.selective import (
+    Selective,
+    SelectiveRow,
+    selective_means,
+    selective_row,
+    write_selective,
+)
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -75,12 +82,15 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
     protocols: dict[str, Record] = {}
     """How each metric was computed."""
+    selective: Selective | None = None
+    """Of models of selective compression: inside and outside the region, and its seam."""
 
 
 class _Evaluated(NamedTuple):
     row: RateRow
     within_bound: bool
     mismatches: int
+    selective: SelectiveRow | None
 
 
 def evaluate(
@@ -96,6 +106,7 @@ def evaluate(
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
+    What selective compression did inside and outside its regions is in `output/selective.csv`.
     `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
     nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
@@ -127,6 +138,8 @@ def evaluate(
         sets = distance.figures()
         if features:
             write_sets(folder / "sets.csv", [SetRow(name, entropy, sets)])
+        if regions := [result.selective for result in results if result.selective is not None]:
+            write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
     return _metrics(results, sets, *identity, limit, records(metrics))
 
@@ -223,7 +236,8 @@ def _evaluate_image(
     Image.fromarray(coded.decoded).save(folder / "decoded" / f"{image.key}.png")
     figures = measurer(image.pixels, coded.decoded)
     measured = row(image.key, coded.data, figures, name, entropy)
-    return _Evaluated(measured, coded.within_bound, coded.mismatches), coded.decoded
+    selective = _selective(codec, coded.data, image, coded.decoded)
+    return _Evaluated(measured, coded.within_bound, coded.mismatches, selective), coded.decoded
 
 
 def _bound(codec: Codec, data: bytes, shape: tuple[int, ...]) -> int:
@@ -242,6 +256,14 @@ def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
     return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
 
 
+def _selective(codec: Codec, data: bytes, image: HeldOutImage, decoded: NDArray[np.uint8]) -> SelectiveRow | None:
+    """What selective compression did to a picture; None for global compression."""
+    if (info := describe(data)).mode != "SC":
+        return None
+    region, stride = codec.decode_side(data).mask, codec.package.config.latent_stride
+    return selective_row(image.key, image.pixels, decoded, region, stride, info.side_bytes, len(data))
+
+
 def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> int:
     """How many elements differ; all of them when the shapes do."""
     return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
@@ -257,6 +279,7 @@ def _metrics(
     protocols: dict[str, Record],
 ) -> Metrics:
     rows = [result.row for result in results]
+    regions = [result.selective for result in results if result.selective is not None]
     bpp = _mean([row.bpp for row in rows])
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
     side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
@@ -278,6 +301,7 @@ def _metrics(
         fid=_rounded(sets.fid),
         intervals=_intervals(rows, sets),
         protocols=protocols,
+        selective=selective_means(regions) if regions else None,
     )
 
 
