@@ -26,14 +26,18 @@ from gencomp.evaluation.page import (
     Page,
     PictureSet,
     SetPart,
+    Table,
     fixed,
     make_part,
     render,
     result,
     versions,
 )
+from gencomp.evaluation.practicality import Practicality
 from gencomp.evaluation.rates import METRIC_NAMES, RateRow, cell, mean_points, read_rows
+from gencomp.evaluation.selective import Selective
 from gencomp.evaluation.summary import sentences
+from gencomp.evaluation.tables import costs_table, selective_table
 
 GALLERY_BYTES = 36_000_000
 """Bytes of embedded pictures, over all datasets; with the rest of the page under 40 MB."""
@@ -53,6 +57,7 @@ class Metrics(msgspec.Struct, frozen=True):
     side_bpp: float
     bound_violations: int
     symbol_mismatches: int
+    selective: Selective | None = None
 
 
 class Report(NamedTuple):
@@ -72,6 +77,8 @@ class Inputs(NamedTuple):
     config: EvaluationConfig
     facts: Sequence[Fact]
     """What the provenance says beside hashes of packages, pictures and manifests."""
+    costs: Practicality | None = None
+    """What models and codecs cost, where it was measured."""
 
     @property
     def colours(self) -> dict[str, str]:
@@ -115,6 +122,7 @@ def build_report(inputs: Inputs) -> Report:
         models=[_model(inputs, variant) for part in parts for variant in part.colours],
         training=training_charts(histories, inputs.colours),
         accounts=list(accounts.values()),
+        tables=_tables(inputs),
     )
     return Report(render(page), rates_csv(sets))
 
@@ -131,6 +139,12 @@ def rates_csv(sets: Sequence[PictureSet]) -> bytes:
             figures = [cell(name, point.figure(name)) for name in METRIC_NAMES]
             writer.writerow((pictures.name, codec, point.setting, f"{point.bpp:.6f}", *figures))
     return buffer.getvalue().encode()
+
+
+def _tables(inputs: Inputs) -> list[Table]:
+    selective = {name: found for name in inputs.datasets if (found := inputs.metrics(name).selective) is not None}
+    tables = [selective_table(selective)] if selective else []
+    return [*tables, costs_table(inputs.costs)] if inputs.costs else tables
 
 
 def _account(inputs: Inputs, dataset: str) -> Account:
