@@ -28,6 +28,8 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
+from gencomp.commands.compare import compare
+from gencomp.commands.evaluate import evaluate
 from gencomp.files import (
     PIPE,
     FileOrPipe,
@@ -104,6 +106,10 @@ def main() -> None:
       gencomp compress photo.jpg photo.gnc
       gencomp decompress photo.gnc photo.png
     """
+
+
+main.add_command(compare)
+main.add_command(evaluate)
 
 
 @main.command()

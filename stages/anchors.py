@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gencomp.evaluation.anchors import AnchorsConfig, measure_anchors
+from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.classical import ClassicalCodecError
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_images
 from stages.entry import StageError, params, run
@@ -12,10 +13,9 @@ def main(dataset: str) -> None:
     """Measure the anchors of a dataset into anchors/<dataset>."""
     config = params(EvaluationConfig, "evaluation")
     images = evaluation_images(config, Path("data/shards", dataset))
+    ladders, threads, cache = params(AnchorsConfig, "anchors"), params(int, "threads"), ResultCache(results_folder())
     try:
-        anchors = measure_anchors(
-            images, params(AnchorsConfig, "anchors"), Path("anchors", dataset), params(int, "threads"), config.metrics
-        )
+        anchors = measure_anchors(images, ladders, Path("anchors", dataset), threads, config.metrics, cache)
     except (HeldOutError, ClassicalCodecError) as error:
         raise StageError(str(error)) from None
     for title, reason in anchors.left_out.items():

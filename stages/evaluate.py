@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gencomp.codec.container import StreamError
 from gencomp.data.atomic import replacing
+from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_samples
 from gencomp.models.package import PackageError
@@ -22,7 +23,7 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     try:
         model = Path(package or f"models/{variant}")
         coding = config.entropy, variant, folder, config.preserve, config.max_bpp
-        metrics = evaluate(model, samples, *coding, config.metrics)
+        metrics = evaluate(model, samples, *coding, config.metrics, ResultCache(results_folder()))
     except (PackageError, StreamError, HeldOutError) as error:
         raise StageError(str(error)) from None
     with replacing(folder / "metrics.json" if output else Path(f"metrics/{variant}.json")) as temporary:

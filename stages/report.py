@@ -9,6 +9,9 @@ import msgspec
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
+from gencomp.evaluation.page import Fact
+from gencomp.evaluation.practicality import PracticalityError, read_practicality
+from gencomp.evaluation.provenance import locked, machine
 from gencomp.evaluation.rates import RatesError
 from gencomp.evaluation.report import Inputs, build_report
 from stages.entry import StageError, params, run
@@ -21,20 +24,33 @@ class Variant(msgspec.Struct, frozen=True):
     """Name of its dataset."""
 
 
-def main() -> None:
-    """Write report/index.html and report/rates.csv."""
+def main(output: str = "", costs: str = "") -> None:
+    """Write report/index.html and report/rates.csv.
+
+    With --output, the page goes to that file instead and tells of the commit, the machine and the moment too, which
+    the declared output cannot: python -m stages.report --output shown.html --costs practicality.json
+    So it tells of what models cost, where --costs names the file of benchmarks.practicality --table.
+    """
     sections = params(dict[str, object])
-    digests = {name: _digest(sections.get(name)) for name in ("datasets", "variants", "evaluation", "anchors")}
+    digests = [
+        Fact(f"params, {name}", _digest(sections.get(name)))
+        for name in ("datasets", "variants", "evaluation", "anchors")
+    ]
+    facts = [*(machine() if output else []), *digests, *locked(Path("dvc.lock"))]
     variants = params(dict[str, Variant], "variants")
     datasets = {name: variant.dataset for name, variant in variants.items()}
+    if costs and not output:
+        raise StageError("--costs are facts of a machine, which the declared report cannot tell: add --output FILE")
     try:
-        report = build_report(Inputs(Path(), datasets, params(EvaluationConfig, "evaluation"), digests))
-    except (DataError, HeldOutError, RatesError) as error:
+        known = read_practicality(Path(costs)) if costs else None
+        report = build_report(Inputs(Path(), datasets, params(EvaluationConfig, "evaluation"), facts, known))
+    except (PracticalityError, DataError, HeldOutError, RatesError) as error:
         raise StageError(str(error)) from None
-    for name, data in (("index.html", report.html), ("rates.csv", report.rates_csv)):
-        with replacing(Path("report", name)) as temporary:
+    page = Path(output or "report/index.html")
+    for path, data in ((page, report.html), *([] if output else [(Path("report/rates.csv"), report.rates_csv)])):
+        with replacing(path) as temporary:
             temporary.write_bytes(data)
-    print(f"report/index.html: {len(report.html) / 1e6:.1f} MB")
+    print(f"{page}: {len(report.html) / 1e6:.1f} MB")
 
 
 def _digest(section: object) -> str:

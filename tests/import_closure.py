@@ -79,13 +79,14 @@ def write() -> None:
 
 
 def extra_files(definition: dict[str, object]) -> list[str]:
-    """What a stage reads beside its modules: the page template of the report, the shipped models that a training may
-    start from."""
+    """What a stage reads beside its modules: the page template and the published figures of the report, the shipped
+    models that a training may start from."""
     entry = stage_entry(definition)
     templates = (
         str(template.relative_to(ROOT))
         for folder in {Path(module).parent for module in closure(entry) if module.endswith("report.py")}
-        for template in (ROOT / folder).glob("*.jinja")
+        for pattern in ("*.jinja", "references.csv")
+        for template in (ROOT / folder).glob(pattern)
     )
     return sorted(templates) + (shipped_files() if entry == "stages/train.py" else [])
 

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name, setting_name
+from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name, setting_name
+from gencomp.evaluation.distribution import Distance, Features, PatchFeatures, SetRow, write_sets
 from gencomp.evaluation.held_out import HeldOutImage
-from gencomp.evaluation.metrics import Measurer, Original
+from gencomp.evaluation.metrics import Measurer, Original, records
 from gencomp.evaluation.output import whole_folder
-from gencomp.evaluation.rates import MetricName, RateRow, write_rows
+from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
 
 Quality = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
@@ -32,6 +34,12 @@ class AnchorsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Bits per pixel asked of the encoder."""
     avif: tuple[Quality, ...]
     """Qualities, 0 to 100."""
+    heic: tuple[Quality, ...] = ()
+    """Qualities, 0 to 100; used when pillow-heif is installed."""
+    jxl: tuple[Quality, ...] = ()
+    """Qualities, 0 to 100; used when pillow-jxl-plugin is installed."""
+    vvc: tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...] = ()
+    """Quantisers, 0 (best) to 63 (smallest), seconds a picture; used when imageio-ffmpeg is installed."""
     bpg: tuple[Annotated[int, msgspec.Meta(ge=0, le=51)], ...]
     """Quantisers, 0 (best) to 51 (smallest); used when bpgenc and bpgdec are on PATH."""
 
@@ -52,6 +60,18 @@ class Anchors(NamedTuple):
 class _Encoded(NamedTuple):
     row: RateRow
     files: dict[str, bytes]
+    decoded: str
+    """Digest of the decoded picture."""
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What a cache holds of an encoded picture."""
+
+    data: bytes
+    png: bytes
+    """The decoded picture; empty where Pillow decodes the file."""
+    decoded: str
+    """Digest of the decoded picture."""
 
 
 def measure_anchors(
@@ -59,48 +79,115 @@ def measure_anchors(
     config: AnchorsConfig,
     folder: Path,
     threads: int,
-    metrics: Sequence[MetricName] = ("psnr", "ms_ssim"),
+    metrics: Sequence[ChosenMetric] = ("psnr", "ms_ssim"),
+    cache: Cache | None = None,
 ) -> Anchors:
     """Encode and decode every picture at every setting; write `images.csv` and `files.tar` into `folder`.
 
-    A codec whose decoder is not Pillow has its decoded picture beside each file, as PNG. The bytes written do not
-    depend on `threads`. Raises MissingWeightsError or MissingPackageError.
+    A codec whose decoder is not Pillow has its decoded picture beside each file, as PNG. `protocols.json` says how the
+    files and the figures were made, and `sets.csv` holds the figures of all pictures at once where `metrics` asks for
+    them. The bytes written depend neither on `threads` nor on what the cache holds.
+    Raises MissingWeightsError or MissingPackageError.
     """
-    measurer = Measurer(metrics)
+    cache = cache or NoCache()
+    measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None
     asked = [codec for codec in CODECS.values() if config.ladder(codec)]
     left_out = {codec.title: reason for codec in asked if (reason := codec.missing())}
-    ladders = [(codec, setting) for codec in asked if codec.title not in left_out for setting in config.ladder(codec)]
+    used = [codec for codec in asked if codec.title not in left_out]
+    encoder = _Encoder(cache, {codec.name: codec.version() for codec in used})
+    ladders = [(codec, setting) for codec in used for setting in config.ladder(codec)]
     rows: list[RateRow] = []
-    with (
-        whole_folder(folder) as output,
-        tarfile.open(output / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        for image in images:
-            original = measurer.beside(image.pixels)
-            for encoded in pool.map(lambda step, image=image, x=original: _encode(image, x, *step), ladders):
-                rows.append(encoded.row)
-                _add_files(archive, encoded.files)
+    originals: list[Features] = []
+    decoded: list[str] = []
+    with whole_folder(folder) as output:
+        with (
+            tarfile.open(output / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
+            ThreadPoolExecutor(threads) as pool,
+        ):
+            for image in images:
+                original = measurer.beside(image.pixels)
+                for encoded in pool.map(lambda step, image=image, x=original: encoder(image, x, *step), ladders):
+                    rows.append(encoded.row)
+                    decoded.append(encoded.decoded)
+                    _add_files(archive, encoded.files)
+                if features:
+                    originals.append(features(image.pixels))
         write_rows(output / "images.csv", rows)
+        if features:
+            with tarfile.open(output / "files.tar") as archive:
+                write_sets(output / "sets.csv", _sets(rows, decoded, originals, features, archive))
+        (output / "protocols.json").write_bytes(_protocols(metrics, used, config))
     return Anchors(rows, left_out)
 
 
-def _encode(image: HeldOutImage, original: Original, codec: ClassicalCodec, setting: float) -> _Encoded:
-    data, decoded = codec.round_trip(image.pixels, setting)
-    height, width, _ = image.pixels.shape
-    row = RateRow(
-        key=image.key,
-        codec=codec.name,
-        setting=setting_name(setting),
-        width=width,
-        height=height,
-        size=len(data),
-        header_bytes=None,
-        side_bytes=None,
-        **original(decoded)._asdict(),
-    )
-    name = file_name(image.key, codec.name, row.setting)
-    return _Encoded(row, {name: data} if codec.by_pillow else {name: data, f"{name}.png": _png(decoded)})
+class _Encoder:
+    def __init__(self, cache: Cache, versions: Mapping[str, str]) -> None:
+        self.cache, self.versions = cache, versions
+
+    def __call__(self, image: HeldOutImage, original: Original, codec: ClassicalCodec, setting: float) -> _Encoded:
+        key = digest("file", original.digest, codec.name, codec.protocol, self.versions[codec.name], str(setting))
+        kept = self._kept(key)
+        figures = original.known(kept.decoded) if kept else None
+        if kept is None or figures is None:
+            data, pixels = codec.round_trip(image.pixels, setting)
+            kept = _Kept(data, b"" if codec.by_pillow else _png(pixels), picture_digest(pixels))
+            figures = original(pixels)
+            self.cache.put(key, msgspec.msgpack.encode(kept))
+        height, width, _ = image.pixels.shape
+        row = RateRow(
+            key=image.key,
+            codec=codec.name,
+            setting=setting_name(setting),
+            width=width,
+            height=height,
+            size=len(kept.data),
+            header_bytes=None,
+            side_bytes=None,
+            **figures._asdict(),
+        )
+        name = file_name(image.key, codec.name, row.setting)
+        files = {name: kept.data} if codec.by_pillow else {name: kept.data, f"{name}.png": kept.png}
+        return _Encoded(row, files, kept.decoded)
+
+    def _kept(self, key: str) -> _Kept | None:
+        data = self.cache.get(key)
+        try:
+            return msgspec.msgpack.decode(data, type=_Kept) if data else None
+        except (msgspec.DecodeError, msgspec.ValidationError):  # damaged: encoded again
+            return None
+
+
+def _sets(
+    rows: Sequence[RateRow],
+    decoded: Sequence[str],
+    originals: Sequence[Features],
+    features: PatchFeatures,
+    archive: tarfile.TarFile,
+) -> Iterator[SetRow]:
+    """One codec at one setting after another, so that the features of one alone are in use."""
+    keys = {key: number for number, key in enumerate(dict.fromkeys(row.key for row in rows))}
+    for codec, setting in dict.fromkeys((row.codec, row.setting) for row in rows):
+        distance = Distance()
+        for row, picture in zip(rows, decoded, strict=True):
+            if (row.codec, row.setting) == (codec, setting):
+                found = features.known(picture)
+                found = features(archived_picture(archive, row.key, codec, setting)) if found is None else found
+                distance.add(originals[keys[row.key]], found)
+        yield SetRow(codec, setting, distance.figures())
+
+
+def _protocols(metrics: Sequence[ChosenMetric], used: Sequence[ClassicalCodec], config: AnchorsConfig) -> bytes:
+    codecs = {
+        codec.name: {
+            "title": codec.title,
+            "protocol": codec.protocol,
+            "version": codec.version(),
+            "settings": [setting_name(setting) for setting in config.ladder(codec)],
+        }
+        for codec in used
+    }
+    found = {"metrics": records(metrics), "codecs": codecs}
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

@@ -1,11 +1,18 @@
-"""The classical codecs that models stand beside: JPEG, WebP, JPEG 2000 and AVIF by Pillow, BPG by its programs.
+"""The classical codecs that models stand beside: JPEG, WebP, JPEG 2000 and AVIF by Pillow, the others by what is there.
 
-Every encoder gets its best deterministic settings, and nothing in a file that a decoder does not need.
+HEIC and JPEG XL come with pillow-heif and pillow-jxl-plugin, VVC with the ffmpeg inside imageio-ffmpeg, BPG with its
+programs on PATH. Every encoder gets its best deterministic settings, and nothing in a file that a decoder does not
+need.
 """
 
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
 import io
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-BPG_TIMEOUT = 300.0
-"""Seconds that one run of bpgenc or bpgdec may take."""
+TIMEOUT = 300.0
+"""Seconds that one run of a program may take."""
 J2K_COMMENT = 0xFF64
 J2K_START_OF_TILE = 0xFF90
 
@@ -41,6 +48,10 @@ class ClassicalCodec(NamedTuple):
     """File -> RGB picture."""
     missing: Callable[[], str | None]
     """Why it cannot be used here, or None."""
+    version: Callable[[], str]
+    """Of what encodes and decodes; equal versions, equal bytes."""
+    protocol: str
+    """How it encodes, in a few words."""
 
     @property
     def by_pillow(self) -> bool:
@@ -61,6 +72,18 @@ def setting_name(setting: float) -> str:
 def file_name(key: str, codec: str, setting: str) -> str:
     """The name of an encoded file in `files.tar`."""
     return f"{key}.{codec}-{setting}.{CODECS[codec].suffix}"
+
+
+def archived_picture(archive: tarfile.TarFile, key: str, codec: str, setting: str) -> NDArray[np.uint8]:
+    """The (H, W, 3) picture of an encoded file in `files.tar`, which holds it as PNG where Pillow cannot decode it.
+
+    Raises OSError or ClassicalCodecError where nothing here can.
+    """
+    name, by_pillow = file_name(key, codec, setting), CODECS[codec].by_pillow
+    member = archive.extractfile(name if by_pillow else f"{name}.png")
+    assert member is not None, f"{name} is no file"
+    data = member.read()
+    return np.asarray(CODECS[codec].decode(data) if by_pillow else _open(data))
 
 
 def _save(image: Image.Image, image_format: str, **options: object) -> bytes:
@@ -107,6 +130,63 @@ def _without_comment(codestream: bytes) -> bytes:
     return b"".join([*kept, codestream[position:]])
 
 
+def _encode_heic(image: Image.Image, quality: float) -> bytes:
+    from pillow_heif import from_pillow
+
+    buffer = io.BytesIO()
+    # One picture, no grid of tiles: large pictures would be cut, and coded worse.
+    from_pillow(image).save(buffer, quality=int(quality), chroma="420", tile_size=0)
+    return buffer.getvalue()
+
+
+def _decode_heic(data: bytes) -> Image.Image:
+    from pillow_heif import open_heif
+
+    return open_heif(io.BytesIO(data)).to_pillow().convert("RGB")
+
+
+def _encode_jxl(image: Image.Image, quality: float) -> bytes:
+    _register_jxl()
+    return _save(image, "JXL", quality=int(quality), effort=8, num_threads=1)
+
+
+def _decode_jxl(data: bytes) -> Image.Image:
+    _register_jxl()
+    return _open(data)
+
+
+def _register_jxl() -> None:
+    importlib.import_module("pillow_jxl")
+
+
+SMALLEST_VVC_SIDE = 16
+"""Pixels; libvvenc refuses less, and odd sides."""
+VVC_MATRIX = "bt709:flags=accurate_rnd+full_chroma_int+lanczos"
+"""Between RGB and the limited-range YCbCr 4:2:0 of 10 bits that is coded."""
+
+
+def _encode_vvc(image: Image.Image, quantiser: float) -> bytes:
+    """A byte that says by how many columns and rows the picture was continued, then the stream of one frame."""
+    missing = [max(SMALLEST_VVC_SIDE, side + side % 2) - side for side in image.size]
+    pixels = np.pad(np.asarray(image), ((0, missing[1]), (0, missing[0]), (0, 0)), mode="edge")
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{pixels.shape[1]}x{pixels.shape[0]}", "-i", "-"]
+    options = ["-vf", f"scale=out_color_matrix={VVC_MATRIX}", "-pix_fmt", "yuv420p10le", "-frames:v", "1"]
+    coder = ["-c:v", "libvvenc", "-qp", str(int(quantiser)), "-preset", "medium", "-threads", "1", "-f", "vvc", "-"]
+    return bytes([missing[0] << 4 | missing[1]]) + _ffmpeg([*source, *options, *coder], pixels.tobytes())
+
+
+def _decode_vvc(data: bytes) -> Image.Image:
+    options = ["-vf", f"scale=in_color_matrix={VVC_MATRIX}", "-pix_fmt", "rgb24", "-c:v", "ppm"]
+    image = _open(_ffmpeg(["-f", "vvc", "-i", "-", *options, "-f", "image2pipe", "-"], data[1:]))
+    return image.crop((0, 0, image.width - (data[0] >> 4), image.height - (data[0] & 15)))
+
+
+def _ffmpeg(options: Sequence[str], data: bytes) -> bytes:
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    return _run("ffmpeg", [get_ffmpeg_exe(), "-v", "error", *options], data)
+
+
 def _encode_bpg(image: Image.Image, quantiser: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "picture.png"), Path(folder, "picture.bpg")
@@ -128,13 +208,20 @@ def _call(command: Sequence[str], result: Path) -> None:
     path = shutil.which(program)
     if path is None:
         raise ClassicalCodecError(f"{program} is not on PATH")
+    _run(program, [path, *command[1:]])
+    if not result.exists():
+        raise ClassicalCodecError(f"{program} wrote no {result.name}")
+
+
+def _run(program: str, command: Sequence[str], data: bytes = b"") -> bytes:
     try:
-        done = subprocess.run([path, *command[1:]], capture_output=True, timeout=BPG_TIMEOUT)
+        done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise ClassicalCodecError(f"{program} did not end within {BPG_TIMEOUT:.0f} s") from None
-    if done.returncode != 0 or not result.exists():
+        raise ClassicalCodecError(f"{program} did not end within {TIMEOUT:.0f} s") from None
+    if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise ClassicalCodecError(f"{program} failed with exit code {done.returncode}: {said[0]}")
+    return done.stdout
 
 
 def _missing_in_pillow(feature: str) -> Callable[[], str | None]:
@@ -144,18 +231,81 @@ def _missing_in_pillow(feature: str) -> Callable[[], str | None]:
     return missing
 
 
+def _missing_package(package: str, module: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        return None if importlib.util.find_spec(module) else f"pip install {package}, or pip install 'gencomp[eval]'"
+
+    return missing
+
+
+def _missing_vvc() -> str | None:
+    if absent := _missing_package("imageio-ffmpeg", "imageio_ffmpeg")():
+        return absent
+    return None if b"libvvenc" in _encoders() else "the ffmpeg of imageio-ffmpeg is built without libvvenc"
+
+
+@functools.cache
+def _encoders() -> bytes:
+    try:
+        return _ffmpeg(["-encoders"], b"")
+    except (RuntimeError, OSError):  # no ffmpeg for this machine
+        return b""
+
+
 def _missing_bpg() -> str | None:
     absent = [program for program in ("bpgenc", "bpgdec") if shutil.which(program) is None]
     return f"{' and '.join(absent)} not on PATH" if absent else None
 
 
+def _pillow_version(feature: str) -> Callable[[], str]:
+    return lambda: f"Pillow {importlib.metadata.version('pillow')}, {feature} {features.version(feature)}"
+
+
+def _package_version(package: str) -> Callable[[], str]:
+    return lambda: f"{package} {importlib.metadata.version(package)}"
+
+
+def _bpg_version() -> str:
+    programs = [Path(path) for name in ("bpgenc", "bpgdec") if (path := shutil.which(name))]
+    return " ".join(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in programs)
+
+
 CODECS = {
     codec.name: codec
     for codec in (
-        ClassicalCodec("jpeg", "JPEG", "jpg", 1, _encode_jpeg, _open, _missing_in_pillow("jpg")),
-        ClassicalCodec("webp", "WebP", "webp", 0, _encode_webp, _open, _missing_in_pillow("webp")),
-        ClassicalCodec("jpeg2000", "JPEG 2000", "j2k", 0.001, _encode_jpeg2000, _open, _missing_in_pillow("jpg_2000")),
-        ClassicalCodec("avif", "AVIF", "avif", 0, _encode_avif, _open, _missing_in_pillow("avif")),
-        ClassicalCodec("bpg", "BPG", "bpg", 51, _encode_bpg, _decode_bpg, _missing_bpg),
+        ClassicalCodec(
+            *("jpeg", "JPEG", "jpg", 1, _encode_jpeg, _open),
+            *(_missing_in_pillow("jpg"), _pillow_version("jpg"), "4:2:0, optimised, progressive"),
+        ),
+        ClassicalCodec(
+            *("webp", "WebP", "webp", 0, _encode_webp, _open),
+            *(_missing_in_pillow("webp"), _pillow_version("webp"), "lossy, method 6"),
+        ),
+        ClassicalCodec(
+            *("jpeg2000", "JPEG 2000", "j2k", 0.001, _encode_jpeg2000, _open),
+            *(_missing_in_pillow("jpg_2000"), _pillow_version("jpg_2000"), "9/7 wavelet, codestream without comments"),
+        ),
+        ClassicalCodec(
+            *("avif", "AVIF", "avif", 0, _encode_avif, _open),
+            *(_missing_in_pillow("avif"), _pillow_version("avif"), "4:2:0, speed 4, one tile"),
+        ),
+        ClassicalCodec(
+            *("heic", "HEIC", "heic", 0, _encode_heic, _decode_heic),
+            *(_missing_package("pillow-heif", "pillow_heif"), _package_version("pillow-heif")),
+            "x265, 4:2:0, preset slow",
+        ),
+        ClassicalCodec(
+            *("jxl", "JPEG XL", "jxl", 0, _encode_jxl, _decode_jxl),
+            *(_missing_package("pillow-jxl-plugin", "pillow_jxl"), _package_version("pillow-jxl-plugin")),
+            "effort 8, codestream without container",
+        ),
+        ClassicalCodec(
+            *("vvc", "VVC intra", "vvc", 63, _encode_vvc, _decode_vvc),
+            *(_missing_vvc, _package_version("imageio-ffmpeg"), "libvvenc, preset medium, 4:2:0, 10 bits"),
+        ),
+        ClassicalCodec(
+            *("bpg", "BPG", "bpg", 51, _encode_bpg, _decode_bpg),
+            *(_missing_bpg, _bpg_version, "bpgenc, default settings: x265, 4:2:0, 8 bits"),
+        ),
     )
 }

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from gencomp.evaluation.bootstrap import Interval, interval
 from gencomp.evaluation.classical import CODECS
-from gencomp.evaluation.rates import Match, RateRow, match, mean
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.rates import METRIC_NAMES, Match, MetricName, RateRow, match
 
 
 class EqualBytes(NamedTuple):
@@ -19,9 +21,8 @@ class EqualBytes(NamedTuple):
     """Bits per pixel."""
     ratio: float
     """Its bytes in those of the model."""
-    psnr: float
-    """dB."""
-    ms_ssim: float | None
+    figures: Mapping[MetricName, Interval]
+    """The metrics that were measured, with intervals over the pictures."""
     too_large: int
     """Pictures for which the codec cannot go this low."""
     images: int
@@ -39,22 +40,29 @@ def match_all(models: Mapping[str, RateRow], anchors: Sequence[RateRow]) -> dict
     }
 
 
-def table(variant: str, models: Mapping[str, Mapping[str, RateRow]], anchors: Sequence[RateRow]) -> list[EqualBytes]:
-    """The rows beside `variant`: itself, the other variants at their own bytes, then each codec at equal bytes.
+def table(entry: Entry, entries: Sequence[Entry], anchors: Sequence[RateRow]) -> list[EqualBytes]:
+    """The entry itself, the others of its group at their own bytes, then each codec at equal bytes."""
+    spent = sum(row.size for row in entry.rows.values())
+    beside = [entry, *(other for other in entries if other.group == entry.group and other is not entry)]
+    found = [
+        _row(other.name, other.name, [Match(row, False) for row in other.rows.values()], spent) for other in beside
+    ]
+    matches = match_all(entry.rows, anchors)
+    for codec in CODECS.values():
+        present = [by_codec[codec.name] for by_codec in matches.values() if codec.name in by_codec]
+        if present:
+            found.append(_row(codec.name, codec.title, present, spent))
+    return found
 
-    `models` is variant -> picture -> row.
-    """
-    own = models[variant]
-    spent = sum(row.size for row in own.values())
-    matches = match_all(own, anchors)
-    codecs = [codec for codec in CODECS if any(codec in by_codec for by_codec in matches.values())]
-    rows = []
-    for name in (variant, *(name for name in models if name != variant)):
-        rows.append(_row(name, name, [Match(row, False) for row in models[name].values()], spent))
-    for codec in codecs:
-        found = [by_codec[codec] for by_codec in matches.values() if codec in by_codec]
-        rows.append(_row(codec, CODECS[codec].title, found, spent))
-    return rows
+
+def intervals(rows: Sequence[RateRow]) -> dict[MetricName, Interval]:
+    """The mean of each metric that was measured, over the rows for which it was."""
+    found = {}
+    for name in METRIC_NAMES:
+        values = [value for row in rows if (value := row.figure(name)) is not None]
+        if values:
+            found[name] = interval(values)
+    return found
 
 
 def _row(name: str, title: str, matches: Sequence[Match], spent: int) -> EqualBytes:
@@ -66,8 +74,7 @@ def _row(name: str, title: str, matches: Sequence[Match], spent: int) -> EqualBy
         size=sum(row.size for row in rows) / count,
         bpp=sum(row.bpp for row in rows) / count,
         ratio=sum(row.size for row in rows) / spent,
-        psnr=sum(row.psnr for row in rows) / count,
-        ms_ssim=mean([row.ms_ssim for row in rows]),
+        figures=intervals(rows),
         too_large=sum(match.too_large for match in matches),
         images=count,
     )

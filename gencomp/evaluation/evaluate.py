@@ -16,10 +16,13 @@ from gencomp.codec.container import Entropy, describe, packed_bytes
 from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
+from gencomp.evaluation.bootstrap import interval
+from gencomp.evaluation.cache import Cache
+from gencomp.evaluation.distribution import Distance, PatchFeatures, SetFigures, SetRow, write_sets
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
-from gencomp.evaluation.metrics import Figures, Measurer
+from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
-from gencomp.evaluation.rates import METRIC_NAMES, MetricName, RateRow, mean, write_rows
+from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
 from gencomp.evaluation.selective import (
     Selective,
     SelectiveRow,
@@ -29,6 +32,9 @@ from gencomp.evaluation.selective import (
 )
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
+
+NOTHING = Selection()
+"""What models of global compression are given beside a picture."""
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +74,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
     max_bpp: float | None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    kid: float | None = None
+    """Kernel Inception distance of the set; None where it was not measured, or too few pictures hold a patch."""
+    fid: float | None = None
+    """Fréchet Inception distance; None also below 10,000 patches."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
+    protocols: dict[str, Record] = {}
+    """How each metric was computed."""
     selective: Selective | None = None
     """Of models of selective compression: inside and outside the region, and its seam."""
 
@@ -87,7 +101,8 @@ def evaluate(
     output: Path,
     preserve: str = "all",
     max_bpp: float | None = None,
-    metrics: Sequence[MetricName] = ("psnr", "ms_ssim"),
+    metrics: Sequence[ChosenMetric] = ("psnr", "ms_ssim"),
+    cache: Cache | None = None,
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
@@ -97,7 +112,8 @@ def evaluate(
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
     or when the region or the rate does not fit one, MissingWeightsError or MissingPackageError.
     """
-    measurer = Measurer(metrics)
+    measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None
+    distance = Distance()
     package = load_package(package_folder)
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
@@ -108,18 +124,24 @@ def evaluate(
         (folder / "decoded").mkdir()
         for sample in samples:
             update_digest(seen, sample.image)
-            given = _given(sample, preserve) if package.config.mode == "sc" else Selection()
+            given = _given(sample, preserve) if package.config.mode == "sc" else NOTHING
             try:
-                results.append(_evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder))
+                result, decoded = _evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder)
             except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
+            results.append(result)
+            if features:
+                distance.add(features(sample.image.pixels), features(decoded))
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
+        sets = distance.figures()
+        if features:
+            write_sets(folder / "sets.csv", [SetRow(name, entropy, sets)])
         if regions := [result.selective for result in results if result.selective is not None]:
             write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
-    return _metrics(results, *identity, limit)
+    return _metrics(results, sets, *identity, limit, records(metrics))
 
 
 def metrics_json(metrics: Metrics) -> bytes:
@@ -136,6 +158,69 @@ def _given(sample: HeldOutSample, preserve: str) -> Selection:
     return Selection(labels=sample.labels, edges=sample.edges, preserve=preserve)
 
 
+class Coded(NamedTuple):
+    """A picture through a codec and back."""
+
+    data: bytes
+    """The whole file."""
+    decoded: NDArray[np.uint8]
+    """(H, W, 3), from the bytes of the file."""
+    within_bound: bool
+    """The file is no larger than header + side information + log2(L) bits for each symbol."""
+    mismatches: int
+    """Symbols that came out of the file other than they went in, and pixels of label maps and edges."""
+
+
+def code(
+    codec: Codec,
+    pixels: NDArray[np.uint8],
+    entropy: Entropy,
+    max_bpp: float | None = None,
+    given: Selection = NOTHING,
+    channels: int | None = None,
+) -> Coded:
+    """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
+
+    Raises RateError, RegionError and SelectionError as `Codec.compress` does.
+    """
+    picture = Image.fromarray(pixels)
+    labels, edges, instances, preserve = given
+    data = codec.compress(
+        picture,
+        entropy=entropy,
+        max_bpp=max_bpp,
+        channels=channels,
+        labels=labels,
+        edges=edges,
+        instances=instances,
+        preserve=preserve,
+    )
+    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
+    symbols = symbols[: describe(data).channels]
+    return Coded(
+        data=data,
+        decoded=np.asarray(codec.decompress(data)),
+        within_bound=len(data) <= _bound(codec, data, symbols.shape),
+        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
+    )
+
+
+def row(key: str, data: bytes, figures: Figures, name: str, setting: str) -> RateRow:
+    """The row of a stream, `name` being the codec's."""
+    info = describe(data)
+    return RateRow(
+        key=key,
+        codec=name,
+        setting=setting,
+        width=info.width,
+        height=info.height,
+        size=len(data),
+        header_bytes=info.header_bytes,
+        side_bytes=info.side_bytes,
+        **figures._asdict(),
+    )
+
+
 def _evaluate_image(
     codec: Codec,
     measurer: Measurer,
@@ -145,32 +230,14 @@ def _evaluate_image(
     max_bpp: float | None,
     name: str,
     folder: Path,
-) -> _Evaluated:
-    stream = folder / "streams" / f"{image.key}.gnc"
-    picture = Image.fromarray(image.pixels)
-    labels, edges, instances, preserve = given
-    stream.write_bytes(
-        codec.compress(
-            picture,
-            entropy=entropy,
-            max_bpp=max_bpp,
-            labels=labels,
-            edges=edges,
-            instances=instances,
-            preserve=preserve,
-        )
-    )
-    data = stream.read_bytes()
-    decoded = codec.decompress(data)
-    decoded.save(folder / "decoded" / f"{image.key}.png")
-    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
-    symbols = symbols[: describe(data).channels]
-    return _Evaluated(
-        row=_row(image.key, data, measurer(image.pixels, np.asarray(decoded)), name, entropy),
-        within_bound=len(data) <= _bound(codec, data, symbols.shape),
-        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
-        selective=_selective(codec, data, image, np.asarray(decoded)),
-    )
+) -> tuple[_Evaluated, NDArray[np.uint8]]:
+    coded = code(codec, image.pixels, entropy, max_bpp, given)
+    (folder / "streams" / f"{image.key}.gnc").write_bytes(coded.data)
+    Image.fromarray(coded.decoded).save(folder / "decoded" / f"{image.key}.png")
+    figures = measurer(image.pixels, coded.decoded)
+    measured = row(image.key, coded.data, figures, name, entropy)
+    selective = _selective(codec, coded.data, image, coded.decoded)
+    return _Evaluated(measured, coded.within_bound, coded.mismatches, selective), coded.decoded
 
 
 def _bound(codec: Codec, data: bytes, shape: tuple[int, ...]) -> int:
@@ -197,27 +264,20 @@ def _selective(codec: Codec, data: bytes, image: HeldOutImage, decoded: NDArray[
     return selective_row(image.key, image.pixels, decoded, region, stride, info.side_bytes, len(data))
 
 
-def _row(key: str, data: bytes, figures: Figures, name: str, entropy: Entropy) -> RateRow:
-    info = describe(data)
-    return RateRow(
-        key=key,
-        codec=name,
-        setting=entropy,
-        width=info.width,
-        height=info.height,
-        size=len(data),
-        header_bytes=info.header_bytes,
-        side_bytes=info.side_bytes,
-        **figures._asdict(),
-    )
-
-
 def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> int:
     """How many elements differ; all of them when the shapes do."""
     return int((encoded != decoded).sum()) if encoded.shape == decoded.shape else encoded.size
 
 
-def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: str, max_bpp: float | None) -> Metrics:
+def _metrics(
+    results: list[_Evaluated],
+    sets: SetFigures,
+    digest: str,
+    package: str,
+    fingerprint: str,
+    max_bpp: float | None,
+    protocols: dict[str, Record],
+) -> Metrics:
     rows = [result.row for result in results]
     regions = [result.selective for result in results if result.selective is not None]
     bpp = _mean([row.bpp for row in rows])
@@ -237,8 +297,21 @@ def _metrics(results: list[_Evaluated], digest: str, package: str, fingerprint: 
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
+        kid=_rounded(sets.kid),
+        fid=_rounded(sets.fid),
+        intervals=_intervals(rows, sets),
+        protocols=protocols,
         selective=selective_means(regions) if regions else None,
     )
+
+
+def _intervals(rows: list[RateRow], sets: SetFigures) -> dict[str, tuple[float, float]]:
+    values = {"bpp": [row.bpp for row in rows]}
+    values |= {name: [f for row in rows if (f := row.figure(name)) is not None] for name in METRIC_NAMES}
+    found = {name: interval(figures)[1:] for name, figures in values.items() if figures}
+    if sets.kid_low is not None and sets.kid_high is not None:
+        found["kid"] = sets.kid_low, sets.kid_high
+    return {name: (round(low, 6), round(high, 6)) for name, (low, high) in found.items()}
 
 
 def _mean(values: list[float]) -> float:

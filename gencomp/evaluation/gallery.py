@@ -1,10 +1,10 @@
-"""The pictures of the report: originals, models and anchors at equal bytes, embedded in the page."""
+"""The pictures of the page: originals, models and anchors at equal bytes, embedded in it."""
 
 import base64
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -12,78 +12,160 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.evaluation.classical import CODECS, ClassicalCodecError, file_name
-from gencomp.evaluation.held_out import HeldOutImage
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.equal_bytes import match_all
+from gencomp.evaluation.held_out import HeldOutSample
+from gencomp.evaluation.metrics import Metric
 from gencomp.evaluation.rates import Match, RateRow
 
 LOSSLESS_PIXELS = 12_000_000
 """Up to so many pixels in all, pictures are embedded without loss."""
 LOSSY_QUALITY = 95
 """WebP quality of the pictures of a larger gallery."""
+LEAST_BYTES = 0.06
+"""Bytes of an embedded picture per pixel that are seldom undercut; more scenes than would fit by it are not made."""
+
+Pixels = NDArray[np.uint8]
+"""(H, W, 3), RGB."""
 
 
 class Picture(NamedTuple):
     """One picture as the page shows it."""
 
     name: str
-    """`original`, the variant, or the codec and its setting; unique in its scene."""
+    """`original`, the entry, or the codec and its setting; unique in its scene."""
     title: str
     source: str
     """Data URI."""
-    row: RateRow | None
-    """What it cost and how good it is; None for the original."""
-    matches: dict[str, bool]
-    """Variants at whose bytes it stands; whether it is larger than theirs, because its codec cannot go this low."""
-    is_model: bool
+    row: RateRow | None = None
+    """What it cost and how good it is; None where it is no decoded file."""
+    matches: Mapping[str, bool] = {}
+    """Entries at whose bytes it stands; whether it is larger than theirs, because its codec cannot go this low."""
+    when: Sequence[str] | None = None
+    """Entries beside which it is shown; None: beside all."""
+    is_model: bool = False
+    caption: str = ""
+    """What is said of it where there is no row."""
 
 
 class Scene(NamedTuple):
-    """One held-out picture and what became of it."""
+    """One picture and what became of it."""
 
     key: str
     width: int
     height: int
     pictures: list[Picture]
-    embedded: int
-    """Bytes of the data URIs."""
+
+    @property
+    def embedded(self) -> int:
+        """Bytes of the data URIs."""
+        return sum(len(picture.source) for picture in self.pictures)
+
+
+class Source(NamedTuple):
+    """Where the pictures of a set come from."""
+
+    samples: Iterable[HeldOutSample]
+    """The originals; they are gone through once."""
+    decoded: Callable[[str, str], Pixels]
+    """(entry, key) -> reconstruction."""
+    anchor: Callable[[RateRow], Pixels | None]
+    """What a codec made of it; None when nothing here can decode its file."""
+    given: Callable[[HeldOutSample], Pixels | None] = lambda sample: None
+    """What selective models were given beside the picture, as a picture."""
+    selective: Sequence[str] = ()
+    """Entries of selective models."""
+    encode: "Callable[[Pixels, bool], bytes]" = lambda pixels, lossless: webp(pixels, lossless)
+    """A picture as a WebP file, without loss or not."""
+
+
+def gather(
+    entries: Sequence[Entry], anchors: Sequence[RateRow], source: Source, metric: Metric, budget: int
+) -> list[Scene]:
+    """As many scenes as fit into `budget` bytes of embedded pictures, at least one, in the order of the pictures.
+
+    The worst and the best by `metric` of the first entry come first where not all fit.
+    """
+    matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
+    rows = entries[0].rows
+    order = extremes_first(rows, metric)
+    views = 1 + len(entries) + len({row.codec for row in anchors})
+    pixels = sum(row.width * row.height for row in rows.values())
+    lossless = pixels * views <= LOSSLESS_PIXELS
+    made: dict[str, Scene] = {}
+    likely = _likely(order, rows, views, budget)
+    for sample in source.samples:
+        key = sample.image.key
+        if key in likely:
+            beside = matched({name: by_key[key] for name, by_key in matches.items()})
+            made[key] = make_scene(sample, entries, beside, source, lossless)
+    spent, kept = 0, set(order[:1])
+    for key in (key for key in order if key in made):
+        spent += made[key].embedded
+        if spent > budget:
+            break
+        kept.add(key)
+    return [scene for key, scene in made.items() if key in kept]
+
+
+def extremes_first(rows: Mapping[str, RateRow], metric: Metric) -> list[str]:
+    """All keys: the worst, the best, the second worst, the second best and so on; those without a figure last."""
+    figures = {key: figure for key, row in rows.items() if (figure := row.figure(metric.name)) is not None}
+    worst = sorted(figures, key=lambda key: (figures[key], key), reverse=metric.better == "lower")
+    half = len(worst) // 2
+    pairs = zip_longest(worst[: len(worst) - half], reversed(worst[len(worst) - half :]))
+    return [
+        *(key for key in chain.from_iterable(pairs) if key is not None),
+        *(key for key in rows if key not in figures),
+    ]
 
 
 def matched(matches: Mapping[str, Mapping[str, Match]]) -> list[tuple[RateRow, dict[str, bool]]]:
-    """The anchors' files that stand beside the variants' files of one picture, each file once.
+    """The anchors' files that stand beside the entries' files of one picture, each file once.
 
-    `matches` is variant -> codec -> match, of this picture. Sorted by codec, then size.
+    `matches` is entry -> codec -> match, of this picture. Sorted by codec, then size.
     """
     rows: dict[RateRow, dict[str, bool]] = {}
-    for variant, by_codec in matches.items():
+    for entry, by_codec in matches.items():
         for match in by_codec.values():
-            rows.setdefault(match.row, {})[variant] = match.too_large
+            rows.setdefault(match.row, {})[entry] = match.too_large
     order = list(CODECS)
     return sorted(rows.items(), key=lambda item: (order.index(item[0].codec), item[0].size))
 
 
 def make_scene(
-    image: HeldOutImage,
-    decoded: Mapping[str, tuple[RateRow, Path]],
+    sample: HeldOutSample,
+    entries: Sequence[Entry],
     anchors: Sequence[tuple[RateRow, dict[str, bool]]],
-    archive: tarfile.TarFile,
+    source: Source,
     lossless: bool,
 ) -> Scene:
-    """Embed one held-out picture, its reconstructions by variant (row, PNG file) and the anchors' files."""
+    """Embed one picture, what the entries made of it, and the anchors' files."""
+
+    def embedded(pixels: Pixels) -> str:
+        return f"data:image/webp;base64,{base64.b64encode(source.encode(pixels, lossless)).decode()}"
+
+    image = sample.image
     height, width, _ = image.pixels.shape
-    pictures = [Picture("original", "Original", data_uri(image.pixels, lossless), None, {}, False)]
-    for variant, (row, path) in decoded.items():
-        with Image.open(path) as opened:
-            source = data_uri(np.asarray(opened.convert("RGB")), lossless)
-        pictures.append(Picture(variant, variant, source, row, {}, True))
+    size = f"{width * height * 3:,} bytes as RGB"
+    pictures = [Picture("original", "Original", embedded(image.pixels), caption=size)]
+    for entry in entries:
+        beside = [other.name for other in entries if other.group == entry.group]
+        uri = embedded(source.decoded(entry.name, image.key))
+        pictures.append(Picture(entry.name, entry.name, uri, entry.rows[image.key], when=beside, is_model=True))
+    given = source.given(sample) if source.selective else None
+    if given is not None:
+        said = "the picture where it is preserved, the label map elsewhere"
+        pictures.append(Picture("given", "Given", embedded(given), when=list(source.selective), caption=said))
     for row, matches in anchors:
-        pixels = anchor_picture(archive, row)
+        pixels = source.anchor(row)
         if pixels is not None:
-            name = f"{row.codec}-{row.setting}"
-            source = data_uri(pixels, lossless)
-            pictures.append(Picture(name, CODECS[row.codec].title, source, row, matches, False))
-    return Scene(image.key, width, height, pictures, sum(len(picture.source) for picture in pictures))
+            name, uri = f"{row.codec}-{row.setting}", embedded(pixels)
+            pictures.append(Picture(name, CODECS[row.codec].title, uri, row, matches, when=list(matches)))
+    return Scene(image.key, width, height, pictures)
 
 
-def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> NDArray[np.uint8] | None:
+def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> Pixels | None:
     """The (H, W, 3) picture of an anchor's file in `files.tar`; None when nothing here can decode it."""
     name, codec = file_name(row.key, row.codec, row.setting), CODECS[row.codec]
     if not codec.by_pillow:
@@ -98,14 +180,25 @@ def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> NDArray[np.uint8] 
         return None
 
 
-def data_uri(pixels: NDArray[np.uint8], lossless: bool) -> str:
-    """An (H, W, 3) picture as a WebP data URI."""
+def webp(pixels: Pixels, lossless: bool) -> bytes:
+    """An (H, W, 3) picture as a WebP file."""
     buffer = io.BytesIO()
     if lossless:
         Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, quality=60, method=2)
     else:
         Image.fromarray(pixels).save(buffer, "WEBP", quality=LOSSY_QUALITY, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def _likely(order: Sequence[str], rows: Mapping[str, RateRow], views: int, budget: int) -> set[str]:
+    """The first of `order` that may fit."""
+    likely, spent = set(order[:1]), 0.0
+    for key in order:
+        spent += rows[key].width * rows[key].height * views * LEAST_BYTES
+        if spent > budget:
+            break
+        likely.add(key)
+    return likely
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -18,7 +18,7 @@ from PIL import Image
 from gencomp.codec.container import Entropy
 from gencomp.codec.pixels import canonical
 from gencomp.codec.side import label_type, unlabelled
-from gencomp.evaluation.rates import MetricName
+from gencomp.evaluation.rates import ChosenMetric
 
 SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 LABELS, EDGES = "labels.png", "edges.png"
@@ -61,8 +61,8 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Largest rate of a file of a nested model, bits per pixel; none: the codec's default."""
     preserve: str = "all"
     """What models of selective compression preserve: none, all, box:x0,y0,x1,y1, classes: ids, or a mask image."""
-    metrics: tuple[MetricName, ...] = ("psnr", "ms_ssim")
-    """What is measured of every picture; PSNR always, and the learned ones need `gencomp weights fetch`."""
+    metrics: tuple[ChosenMetric, ...] = ("psnr", "ms_ssim")
+    """What is measured; PSNR always, and the learned ones need `gencomp weights fetch`. `kid` brings FID with it."""
 
 
 def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutImage]:
@@ -102,18 +102,28 @@ def held_out_samples(shards: Path, split: str) -> Iterator[HeldOutSample]:
 
 def folder_images(folder: Path) -> Iterator[HeldOutImage]:
     """The pictures of a folder, one at a time, sorted by name. Raises HeldOutError."""
+    return file_images(picture_files(folder))
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted by name, at least one. Raises HeldOutError."""
     if not folder.is_dir():
         raise HeldOutError(f"{folder}: no such folder of pictures")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower().lstrip(".") in SUFFIXES)
     if not paths:
         raise HeldOutError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def file_images(paths: Sequence[Path]) -> Iterator[HeldOutImage]:
+    """Pictures in files, one at a time, each with its name as key. Raises HeldOutError, for rival names at once."""
     seen: dict[str, Path] = {}
     for path in paths:
         key = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
         if key in seen:
             raise HeldOutError(f"{path} and {seen[key].name} would share the key {key}; rename one of them")
         seen[key] = path
-        yield HeldOutImage(key, _decode(path.read_bytes(), str(path)))
+    return (HeldOutImage(key, _decode(path.read_bytes(), str(path))) for key, path in seen.items())
 
 
 def update_digest(result: "hashlib._Hash", image: HeldOutImage) -> None:

@@ -56,7 +56,7 @@ def _lines(
     column: str, histories: Mapping[str, Mapping[str, list[tuple[float, float]]]], colours: Mapping[str, str]
 ) -> list[Line]:
     return [
-        Line(name, name, colours[name], True, [(x, y, "") for x, y in thinned(history[column], MOST_POINTS)])
+        Line(name, colours[name], thinned(history[column], MOST_POINTS))
         for name, history in histories.items()
         if column in history
     ]

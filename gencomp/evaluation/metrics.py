@@ -3,16 +3,20 @@
 PSNR and MS-SSIM are computed by torchmetrics, the others in `perceptual`.
 """
 
-from collections.abc import Iterable
+import importlib.metadata
+import threading
+from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
-from gencomp.evaluation import perceptual
-from gencomp.evaluation.rates import MetricName
+from gencomp.evaluation import distribution, perceptual
+from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.rates import ChosenMetric, MetricName
 from gencomp.weights.cache import weights_hash
 
 Pixels = NDArray[np.uint8]
@@ -40,6 +44,8 @@ class Metric(NamedTuple):
     """How it was computed, in one line: figures of different protocols are not comparable."""
     weights: tuple[str, ...] = ()
     """Names of the weights it uses."""
+    package: str = ""
+    """The package that computes it, where its version counts."""
 
     @property
     def axis(self) -> str:
@@ -50,6 +56,16 @@ class Metric(NamedTuple):
     def hashes(self) -> dict[str, str]:
         """SHA-256 (hex) of the weights it uses, by their names."""
         return {name: weights_hash(name) for name in self.weights}
+
+    @property
+    def version(self) -> str:
+        """Of the package that computes it; empty where none counts."""
+        return importlib.metadata.version(self.package) if self.package else ""
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its figures depend on but the pictures."""
+        return digest(self.name, self.protocol, self.version, *(f"{name} {sha}" for name, sha in self.hashes.items()))
 
 
 METRICS: dict[MetricName, Metric] = {
@@ -79,9 +95,39 @@ METRICS: dict[MetricName, Metric] = {
         Metric(
             *("ssimulacra2", "SSIMULACRA2", "higher", "", 1),
             "the ssimulacra2 package, full size, 8-bit sRGB; pictures under 8 pixels left out",
+            package="ssimulacra2",
         ),
     )
 }
+
+
+class Record(msgspec.Struct, frozen=True):
+    """How a metric was computed, for `protocols.json`: beside figures, so that they can be compared or not."""
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    protocol: str
+    version: str
+    """Of the package that computes it; empty where none counts."""
+    weights: dict[str, str]
+    """SHA-256 (hex) of the weights it used, by their names."""
+
+
+def records(names: Collection[ChosenMetric]) -> dict[str, Record]:
+    """What the metrics named are, and PSNR always."""
+    found = {
+        name: Record(metric.title, metric.unit, metric.better, metric.protocol, metric.version, metric.hashes)
+        for name, metric in METRICS.items()
+        if name in {"psnr", *names}
+    }
+    if "kid" in names:
+        hashes = {"inception": weights_hash("inception")}
+        found |= {
+            name: Record(title, "", "lower", distribution.PROTOCOL, "", hashes)
+            for name, title in (("kid", "KID"), ("fid", "FID"))
+        }
+    return found
 
 
 class Figures(NamedTuple):
@@ -96,37 +142,78 @@ class Figures(NamedTuple):
 
 
 class Measurer:
-    """Measures pairs of uint8 pictures (H, W, 3) by the metrics named, and PSNR always.
+    """Measures pairs of uint8 pictures (H, W, 3) by those of the metrics named that compare pairs, and PSNR always.
 
-    Its networks are loaded once, when it is made; it may be used by several threads. Raises MissingWeightsError or
-    MissingPackageError, both FileNotFoundError.
+    Its networks are loaded once, when it is made; it may be used by several threads. What a cache holds is not measured
+    again. Raises MissingWeightsError or MissingPackageError, both FileNotFoundError.
     """
 
-    def __init__(self, names: Iterable[MetricName]) -> None:
+    def __init__(self, names: Iterable[ChosenMetric], cache: Cache | None = None) -> None:
         self.names = tuple(name for name in METRICS if name in {"psnr", *names})
-        self._preparing = {name: _preparing(name) for name in self.names if name != "psnr"}
+        self.cache = cache or NoCache()
+        self.preparing = {name: _preparing(name) for name in self.names}
+        self.identities = {name: METRICS[name].identity for name in self.names}
 
     def __call__(self, x: Pixels, y: Pixels) -> Figures:
         return self.beside(x)(y)
 
     def beside(self, x: Pixels) -> "Original":
-        """What measures reconstructions of `x`, whose features are computed once."""
-        return Original(x, {name: prepare(x) for name, prepare in self._preparing.items()})
+        """What measures reconstructions of `x`, whose features are computed once, if at all."""
+        return Original(self, x)
 
 
-class Original(NamedTuple):
-    """A picture that is ready to be compared with its reconstructions."""
+class Original:
+    """A picture that is ready to be compared with its reconstructions, by several threads."""
 
-    x: Pixels
-    prepared: dict[MetricName, perceptual.Prepared]
+    def __init__(self, measurer: Measurer, x: Pixels) -> None:
+        self.measurer, self.x = measurer, x
+        self.digest = picture_digest(x)
+        self._prepared: dict[MetricName, perceptual.Prepared] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, y: Pixels) -> Figures:
         """What the metrics say of one reconstruction. Raises ValueError when the shapes differ."""
-        value = psnr(self.x, y)
-        return Figures(value, **{name: measure(y) for name, measure in self.prepared.items()})
+        _check_shapes(self.x, y)
+        decoded = picture_digest(y)
+        found = self._kept(decoded)
+        missing = [name for name in self.measurer.names if self.measurer.identities[name] not in found]
+        for name in missing:
+            found[self.measurer.identities[name]] = self._measure(name)(y)
+        if missing:
+            self.measurer.cache.put(self._key(decoded), msgspec.json.encode(found))
+        return self._figures(found)
+
+    def known(self, decoded: str) -> Figures | None:
+        """The figures of a reconstruction of that picture digest; None where the cache does not hold all of them."""
+        found = self._kept(decoded)
+        return self._figures(found) if set(self.measurer.identities.values()) <= set(found) else None
+
+    def _measure(self, name: MetricName) -> perceptual.Prepared:
+        with self._lock:
+            if name not in self._prepared:
+                self._prepared[name] = self.measurer.preparing[name](self.x)
+            return self._prepared[name]
+
+    def _figures(self, found: dict[str, float | None]) -> Figures:
+        rest = {name: found[identity] for name, identity in self.measurer.identities.items() if name != "psnr"}
+        value = found[self.measurer.identities["psnr"]]
+        assert value is not None, "every picture has a PSNR"
+        return Figures(value, **rest)
+
+    def _kept(self, decoded: str) -> dict[str, float | None]:
+        data = self.measurer.cache.get(self._key(decoded))
+        try:
+            return msgspec.json.decode(data, type=dict[str, float | None]) if data else {}
+        except msgspec.DecodeError:  # damaged: measured again
+            return {}
+
+    def _key(self, decoded: str) -> str:
+        return digest("figures", self.digest, decoded)
 
 
 def _preparing(name: MetricName) -> perceptual.Preparing:
+    if name == "psnr":
+        return lambda x: lambda y: psnr(x, y)
     if name == "ms_ssim":
         return lambda x: lambda y: ms_ssim(x, y)
     if name == "dists":

@@ -3,7 +3,6 @@
 Each is prepared once for an original, whose features serve every reconstruction of it.
 """
 
-import importlib.util
 import io
 from collections.abc import Callable
 
@@ -43,9 +42,12 @@ def dists() -> Preparing:
 
 def ssimulacra2() -> Preparing:
     """SSIMULACRA2 by the package of that name. Raises MissingPackageError."""
-    if importlib.util.find_spec("ssimulacra2") is None:
-        raise MissingPackageError("ssimulacra2 is not installed: pip install 'gencomp[eval]', or leave the metric out")
-    from ssimulacra2 import compute_ssimulacra2
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"ssimulacra2 needs {error.name}: pip install 'gencomp[eval]', or leave it out of evaluation.metrics"
+        ) from None
 
     def prepare(x: Pixels) -> Prepared:
         def measure(y: Pixels) -> float | None:

@@ -10,6 +10,10 @@ from gencomp.data.atomic import replacing
 
 MetricName = Literal["psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"]
 """Every metric of a pair of pictures, as a column of the table is named; `metrics.METRICS` says what they are."""
+SetMetricName = Literal["kid"]
+"""Every metric of all pictures at once; `distribution` says what it is."""
+ChosenMetric = Literal[MetricName, SetMetricName]
+"""What a config may ask for."""
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 COARSE: frozenset[MetricName] = frozenset({"psnr", "ssimulacra2"})
 """Metrics of large values, written with 4 decimals; the others with 6."""

@@ -1,36 +1,48 @@
-"""The report: one page that shows what the models spend, what they keep, and what the classical codecs do instead.
-
-The page loads nothing, so that it opens from a file, and the same inputs give the same bytes.
-"""
+"""The report of a repository: one page that shows what its models spend, what they keep, and what codecs do instead."""
 
 import csv
-import importlib.metadata
 import io
-import platform
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import msgspec
+import numpy as np
+from PIL import Image
 
+from gencomp.codec.regions import parse_region
 from gencomp.data.manifest import read
 from gencomp.evaluation.accounts import Account, read_account
-from gencomp.evaluation.charts import Chart, Line, rate_chart
-from gencomp.evaluation.classical import CODECS
-from gencomp.evaluation.equal_bytes import EqualBytes, match_all, table
-from gencomp.evaluation.gallery import LOSSLESS_PIXELS, Scene, make_scene, matched
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.gallery import Pixels, Scene, Source, anchor_picture, gather
 from gencomp.evaluation.gate import Verdict
-from gencomp.evaluation.held_out import EvaluationConfig, evaluation_images
-from gencomp.evaluation.history import CenterUse, read_centers, read_history, training_charts
-from gencomp.evaluation.rates import RatePoint, RateRow, mean_points, read_rows
-from gencomp.evaluation.summary import VariantResult, listed, sentences
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutSample, evaluation_samples
+from gencomp.evaluation.history import read_centers, read_history, training_charts
+from gencomp.evaluation.label_picture import label_picture
+from gencomp.evaluation.page import (
+    Fact,
+    ModelPart,
+    Page,
+    PictureSet,
+    SetPart,
+    Table,
+    fixed,
+    make_part,
+    render,
+    result,
+    versions,
+)
+from gencomp.evaluation.practicality import Practicality
+from gencomp.evaluation.rates import METRIC_NAMES, RateRow, cell, mean_points, read_rows
+from gencomp.evaluation.selective import Selective
+from gencomp.evaluation.summary import sentences
+from gencomp.evaluation.tables import costs_table, selective_table
 
 GALLERY_BYTES = 36_000_000
 """Bytes of embedded pictures, over all datasets; with the rest of the page under 40 MB."""
-PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics")
-"""Packages whose versions can change a number of the report."""
+COLOURS = 8
+"""Colours of models in the style sheet."""
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -45,35 +57,7 @@ class Metrics(msgspec.Struct, frozen=True):
     side_bpp: float
     bound_violations: int
     symbol_mismatches: int
-
-
-class VariantPart(NamedTuple):
-    """One variant on the page."""
-
-    variant: str
-    dataset: str
-    colour: str
-    metrics: Metrics
-    table: list[EqualBytes]
-    centers: list[CenterUse]
-    verdict: Verdict
-
-
-class DatasetPart(NamedTuple):
-    """One dataset on the page."""
-
-    account: Account
-    variants: list[VariantPart]
-    charts: list[Chart]
-    scenes: list[Scene]
-    images: int
-    not_measured: str
-    """Codecs that were not measured, as words; empty when all were."""
-
-    @property
-    def dataset(self) -> str:
-        """Its name."""
-        return self.account.dataset
+    selective: Selective | None = None
 
 
 class Report(NamedTuple):
@@ -91,176 +75,136 @@ class Inputs(NamedTuple):
     datasets: Mapping[str, str]
     """Variant -> name of its dataset, in the order of the page."""
     config: EvaluationConfig
-    digests: Mapping[str, str]
-    """Name of a section of the parameters -> its SHA-256 (hex), for the provenance."""
+    facts: Sequence[Fact]
+    """What the provenance says beside hashes of packages, pictures and manifests."""
+    costs: Practicality | None = None
+    """What models and codecs cost, where it was measured."""
 
     @property
     def colours(self) -> dict[str, str]:
         """Variant -> name of its colour in the style sheet."""
-        return {variant: f"model-{number % 4}" for number, variant in enumerate(self.datasets)}
+        return {variant: f"model-{number % COLOURS}" for number, variant in enumerate(self.datasets)}
 
-    def variants_of(self, dataset: str) -> list[str]:
-        """The variants trained on a dataset."""
-        return [variant for variant, name in self.datasets.items() if name == dataset]
+    def rows(self, variant: str) -> dict[str, RateRow]:
+        """Those of its evaluation, by picture."""
+        return {row.key: row for row in read_rows(self.root / "evaluation" / variant / "images.csv")}
 
-    def models_of(self, dataset: str) -> dict[str, dict[str, RateRow]]:
-        """Variant -> picture -> row of its evaluation."""
-        folders = {variant: self.root / "evaluation" / variant for variant in self.variants_of(dataset)}
-        return {variant: {row.key: row for row in _rows(folder)} for variant, folder in folders.items()}
+    def metrics(self, variant: str) -> Metrics:
+        """The means of its evaluation."""
+        return read(self.root / "metrics" / f"{variant}.json", Metrics)
 
-    def anchors_of(self, dataset: str) -> list[RateRow]:
-        """The rows of the classical codecs."""
-        return _rows(self.root / "anchors" / dataset)
+    def decoded(self, variant: str, key: str) -> Pixels:
+        """What a variant made of a picture."""
+        with Image.open(self.root / "evaluation" / variant / "decoded" / f"{key}.png") as image:
+            return np.asarray(image.convert("RGB"))
+
+    def given(self, sample: HeldOutSample) -> Pixels | None:
+        """What selective compression was given of a sample, as a picture; None where it has no label map."""
+        if sample.labels is None:
+            return None
+        pixels, labels = sample.image.pixels, sample.labels
+        mask = parse_region(self.config.preserve).mask(labels.shape[0], labels.shape[1], labels=labels)
+        return label_picture(pixels, labels, mask)
 
 
 def build_report(inputs: Inputs) -> Report:
     """The page and the rate points. Raises OSError or ValueError when an input is missing or does not fit."""
     names = list(dict.fromkeys(inputs.datasets.values()))
-    parts = [_dataset_part(inputs, name, GALLERY_BYTES // len(names)) for name in names]
-    variants = [variant for part in parts for variant in part.variants]
+    accounts = {name: _account(inputs, name) for name in names}
+    sets = [_picture_set(inputs, name, accounts[name]) for name in names]
+    parts = [make_part(pictures, _scenes(inputs, pictures, GALLERY_BYTES // len(sets))) for pictures in sets]
     histories = {name: read_history(inputs.root / "history" / f"{name}.csv") for name in inputs.datasets}
-    page = _environment().get_template("report.html.jinja")
-    html = page.render(
-        summary=sentences([_result(variant) for variant in variants]),
-        parts=parts,
-        variants=variants,
-        colours=inputs.colours,
+    page = Page(
+        title=f"{', '.join(inputs.datasets)}",
+        summary=_summary(inputs, parts),
+        sets=parts,
+        facts=[*inputs.facts, versions(), *_facts(inputs, accounts)],
+        models=[_model(inputs, variant) for part in parts for variant in part.colours],
         training=training_charts(histories, inputs.colours),
-        versions=_versions(),
-        digests=inputs.digests,
+        accounts=list(accounts.values()),
+        tables=_tables(inputs),
     )
-    return Report(html.encode(), _rates_csv(inputs, names))
+    return Report(render(page), rates_csv(sets))
 
 
-def _dataset_part(inputs: Inputs, dataset: str, budget: int) -> DatasetPart:
-    models, anchors = inputs.models_of(dataset), inputs.anchors_of(dataset)
-    measured = {row.codec for row in anchors}
-    return DatasetPart(
-        account=read_account(dataset, inputs.root / "data/raw" / dataset, inputs.root / "data/shards" / dataset),
-        variants=[_variant_part(inputs, variant, table(variant, models, anchors)) for variant in models],
-        charts=_rate_charts(models, anchors, inputs.colours),
-        scenes=_scenes(inputs, dataset, models, anchors, budget),
-        images=len(next(iter(models.values()))),
-        not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
-    )
-
-
-def _variant_part(inputs: Inputs, variant: str, beside: list[EqualBytes]) -> VariantPart:
-    return VariantPart(
-        variant=variant,
-        dataset=inputs.datasets[variant],
-        colour=inputs.colours[variant],
-        metrics=read(inputs.root / "metrics" / f"{variant}.json", Metrics),
-        table=beside,
-        verdict=read(inputs.root / "gate" / f"{variant}.json", Verdict),
-        centers=read_centers(inputs.root / "history" / f"{variant}-centers.csv"),
-    )
-
-
-def _rate_charts(
-    models: Mapping[str, Mapping[str, RateRow]], anchors: Sequence[RateRow], colours: Mapping[str, str]
-) -> list[Chart]:
-    points = mean_points([*(row for rows in models.values() for row in rows.values()), *anchors])
-    charts = []
-    for title, unit, value in (("PSNR", "dB", _psnr), ("MS-SSIM", "", _ms_ssim)):
-        lines = [_rate_line(name, points, colours, value, unit) for name in (*CODECS, *models)]
-        present = [line for line in lines if line.points]
-        if present:
-            charts.append(rate_chart(title, f"{title}, {unit}" if unit else title, present))
-    return charts
-
-
-def _rate_line(
-    name: str,
-    points: Sequence[RatePoint],
-    colours: Mapping[str, str],
-    value: Callable[[RatePoint], float | None],
-    unit: str,
-) -> Line:
-    title = CODECS[name].title if name in CODECS else name
-    dots = [
-        (point.bpp, quality, f"{title} {point.setting}: {point.bpp:.4f} bpp, {f'{quality:.4g} {unit}'.strip()}")
-        for point in points
-        if point.codec == name and (quality := value(point)) is not None
-    ]
-    return Line(name, title, colours.get(name, name), name in colours, dots)
-
-
-def _psnr(point: RatePoint) -> float:
-    return point.psnr
-
-
-def _ms_ssim(point: RatePoint) -> float | None:
-    return point.ms_ssim
-
-
-def _scenes(
-    inputs: Inputs,
-    dataset: str,
-    models: Mapping[str, Mapping[str, RateRow]],
-    anchors: Sequence[RateRow],
-    budget: int,
-) -> list[Scene]:
-    """One scene per held-out picture, until `budget` bytes of pictures are embedded; the first always."""
-    matches = {variant: match_all(rows, anchors) for variant, rows in models.items()}
-    pixels = sum(row.width * row.height for row in next(iter(models.values())).values())
-    lossless = pixels * len(CODECS) <= LOSSLESS_PIXELS
-    scenes: list[Scene] = []
-    with tarfile.open(inputs.root / "anchors" / dataset / "files.tar") as archive:
-        for image in evaluation_images(inputs.config, inputs.root / "data/shards" / dataset):
-            decoded = {name: (rows[image.key], _decoded(inputs, name, image.key)) for name, rows in models.items()}
-            beside = matched({variant: by_key[image.key] for variant, by_key in matches.items()})
-            scene = make_scene(image, decoded, beside, archive, lossless)
-            budget -= scene.embedded
-            if scenes and budget < 0:
-                break
-            scenes.append(scene)
-    return scenes
-
-
-def _decoded(inputs: Inputs, variant: str, key: str) -> Path:
-    return inputs.root / "evaluation" / variant / "decoded" / f"{key}.png"
-
-
-def _rows(folder: Path) -> list[RateRow]:
-    return read_rows(folder / "images.csv")
-
-
-def _result(part: VariantPart) -> VariantResult:
-    exactness = part.metrics.bound_violations, part.metrics.symbol_mismatches
-    return VariantResult(part.variant, part.dataset, part.table, *exactness)
-
-
-def _versions() -> list[tuple[str, str]]:
-    return [("python", platform.python_version()), *((name, importlib.metadata.version(name)) for name in PACKAGES)]
-
-
-def _rates_csv(inputs: Inputs, names: Sequence[str]) -> bytes:
-    """The points of the rate curves, for `dvc plots`; a codec is named with its dataset where there are several."""
+def rates_csv(sets: Sequence[PictureSet]) -> bytes:
+    """The points of the rate curves, for `dvc plots`; a codec is named with its set where there are several."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("dataset", "codec", "setting", "bpp", "psnr", "ms_ssim"))
-    for dataset in names:
-        rows = [row for by_key in inputs.models_of(dataset).values() for row in by_key.values()]
-        for point in mean_points([*rows, *inputs.anchors_of(dataset)]):
-            codec = point.codec if len(names) == 1 else f"{dataset} {point.codec}"
-            similarity = "" if point.ms_ssim is None else f"{point.ms_ssim:.6f}"
-            writer.writerow((dataset, codec, point.setting, f"{point.bpp:.6f}", f"{point.psnr:.4f}", similarity))
+    writer.writerow(("dataset", "codec", "setting", "bpp", *METRIC_NAMES))
+    for pictures in sets:
+        rows = [row for entry in pictures.entries for row in entry.rows.values()]
+        for point in mean_points([*rows, *pictures.anchors]):
+            codec = point.codec if len(sets) == 1 else f"{pictures.name} {point.codec}"
+            figures = [cell(name, point.figure(name)) for name in METRIC_NAMES]
+            writer.writerow((pictures.name, codec, point.setting, f"{point.bpp:.6f}", *figures))
     return buffer.getvalue().encode()
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gencomp.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _tables(inputs: Inputs) -> list[Table]:
+    selective = {name: found for name in inputs.datasets if (found := inputs.metrics(name).selective) is not None}
+    tables = [selective_table(selective)] if selective else []
+    return [*tables, costs_table(inputs.costs)] if inputs.costs else tables
+
+
+def _account(inputs: Inputs, dataset: str) -> Account:
+    return read_account(dataset, inputs.root / "data/raw" / dataset, inputs.root / "data/shards" / dataset)
+
+
+def _picture_set(inputs: Inputs, dataset: str, account: Account) -> PictureSet:
+    variants = [variant for variant, name in inputs.datasets.items() if name == dataset]
+    anchors = read_rows(inputs.root / "anchors" / dataset / "images.csv")
+    return PictureSet(dataset, [_entry(inputs, variant) for variant in variants], anchors, account.credits)
+
+
+def _entry(inputs: Inputs, variant: str) -> Entry:
+    metrics = inputs.metrics(variant)
+    verdict = read(inputs.root / "gate" / f"{variant}.json", Verdict)
+    shares = [("payload", metrics.payload_bpp), ("header", metrics.header_bpp), ("side information", metrics.side_bpp)]
+    spent = ", ".join(f"{name} {fixed(share, 4)}" for name, share in shares)
+    failed = "; ".join(check.reason for check in verdict.checks if not check.passed)
+    return Entry(
+        name=variant,
+        codec=variant,
+        colour=inputs.colours[variant],
+        group="",
+        rows=inputs.rows(variant),
+        note=f"{variant}, in bits per pixel: {spent}.{' The gate let it pass.' if verdict.passed else ''}",
+        warning="" if verdict.passed else f"The gate refused it: {failed}.",
     )
-    environment.filters["fixed"] = _fixed
-    environment.filters["grouped"] = "{:,.0f}".format
-    return environment
 
 
-def _fixed(value: float | None, digits: int) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+def _scenes(inputs: Inputs, pictures: PictureSet, budget: int) -> list[Scene]:
+    samples = evaluation_samples(inputs.config, inputs.root / "data/shards" / pictures.name)
+    selective = [entry.name for entry in pictures.entries if inputs.metrics(entry.name).side_bpp]
+    with tarfile.open(inputs.root / "anchors" / pictures.name / "files.tar") as archive:
+        source = Source(
+            samples, inputs.decoded, lambda row: anchor_picture(archive, row), inputs.given, selective=selective
+        )
+        return gather(pictures.entries, pictures.anchors, source, pictures.primary, budget)
+
+
+def _summary(inputs: Inputs, parts: Sequence[SetPart]) -> list[str]:
+    results = []
+    for part in parts:
+        for item in part.entries:
+            metrics = inputs.metrics(item.name)
+            results.append(result(part, item, metrics.bound_violations, metrics.symbol_mismatches))
+    return sentences(results)
+
+
+def _model(inputs: Inputs, variant: str) -> ModelPart:
+    centers = read_centers(inputs.root / "history" / f"{variant}-centers.csv")
+    return ModelPart(variant, inputs.colours[variant], centers)
+
+
+def _facts(inputs: Inputs, accounts: Mapping[str, Account]) -> list[Fact]:
+    facts = []
+    for variant in inputs.datasets:
+        metrics = inputs.metrics(variant)
+        facts.append(Fact(f"{variant}, package", metrics.package, f"(files carry {metrics.fingerprint})"))
+        facts.append(Fact(f"{variant}, pictures", metrics.evaluation_digest))
+    for name, account in accounts.items():
+        facts.append(Fact(f"{name}, download", account.raw_digest))
+        facts.append(Fact(f"{name}, shards", account.shards_digest))
+    return facts

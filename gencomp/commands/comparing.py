@@ -1,0 +1,112 @@
+"""What `gencomp compare` and `gencomp evaluate` share: which metrics can be measured here, and a folder of results."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gencomp import references
+from gencomp.codec.rate import RateError
+from gencomp.files import RefusedError, say
+from gencomp.progress import moving_line
+
+if TYPE_CHECKING:
+    from gencomp.evaluation.comparison import Pictures, Plan
+    from gencomp.evaluation.rates import MetricName
+
+MARKER = "plan.json"
+"""The file by which a folder of results is known."""
+FilePath = click.Path(path_type=Path)
+output_option = click.option(
+    "--output",
+    metavar="DIR",
+    type=FilePath,
+    required=True,
+    help="A new folder, or one that this command made: it is replaced.",
+)
+model_option = click.option("--model", metavar="REF", help="A shipped model, a package folder, or models:/NAME@ALIAS.")
+cache_option = click.option(
+    "--cache",
+    metavar="DIR",
+    type=FilePath,
+    help="Where files and figures are kept for the next time.  [default: ~/.cache/gencomp/results]",
+)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what is wrong with pictures, models, weights and the installation into refusals."""
+    try:
+        from gencomp.evaluation.held_out import HeldOutError
+        from gencomp.evaluation.perceptual import MissingPackageError
+        from gencomp.models.package import PackageError
+        from gencomp.weights.failure import MissingWeightsError
+    except ModuleNotFoundError as error:
+        raise RefusedError(f"comparing needs {error.name}: pip install 'gencomp[eval]'") from None
+    try:
+        yield
+    except (HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError) as error:
+        raise RefusedError(str(error)) from None
+
+
+def measurable(wanted: Sequence["MetricName"]) -> "tuple[MetricName, ...]":
+    """Those of the wanted metrics whose weights and packages are here; a line on stderr tells of the others."""
+    from gencomp.evaluation.metrics import Measurer
+
+    found: list[MetricName] = []
+    for name in wanted:
+        try:
+            Measurer([name])
+        except FileNotFoundError as error:
+            click.echo(f"gencomp: {name} is left out: {error}", err=True)
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def package_of(ref: str | None) -> tuple[Path, str]:
+    """A model's package folder, and what a page calls the model."""
+    folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=_cache_home() / "models")
+    if ref is not None and ref.startswith(references.REGISTRY_SCHEME):
+        return folder, ref.removeprefix(references.REGISTRY_SCHEME)
+    return folder, folder.resolve().name
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier comparison."""
+    if folder.exists() and not folder.is_dir():
+        raise RefusedError(f"{folder} is not a folder: name a new one")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise RefusedError(f"{folder} holds other files: name a new folder")
+
+
+def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Path | None) -> None:
+    """Compare, and say where the page is; the folder appears whole or not at all."""
+    import msgspec
+
+    from gencomp.evaluation.cache import ResultCache, results_folder
+    from gencomp.evaluation.comparison import Comparison
+    from gencomp.evaluation.output import whole_folder
+
+    comparison = Comparison(plan, ResultCache(cache or results_folder()))
+    for title, reason in comparison.left_out.items():
+        click.echo(f"gencomp: {title} is left out: {reason}", err=True)
+    with whole_folder(output) as folder:
+        comparison.run(sets, folder, moving_line)
+        (folder / MARKER).write_bytes(msgspec.json.format(msgspec.json.encode(comparison.described), indent=2) + b"\n")
+    page = output / "index.html"
+    pictures = sum(pictures.number for pictures in sets)
+    say(page, f"{page}: {pictures} {'picture' if pictures == 1 else 'pictures'}, {page.stat().st_size / 1e6:.1f} MB")
+
+
+def threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cache_home() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "gencomp"

@@ -1,0 +1,107 @@
+"""`gencomp evaluate`: a model beside classical codecs over folders of pictures, as one page."""
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gencomp.commands.comparing import (
+    FilePath,
+    cache_option,
+    carry_out,
+    check_output,
+    measurable,
+    model_option,
+    output_option,
+    package_of,
+    refusals,
+    threads,
+)
+from gencomp.files import RefusedError
+
+if TYPE_CHECKING:
+    from gencomp.evaluation.rates import MetricName
+
+RATES = (0.0181, 0.0363, 0.0726)
+"""Bits per pixel: the bounds of the paper's models of 2, 4 and 8 channels."""
+QUICK: "tuple[MetricName, ...]" = ("psnr", "ms_ssim", "lpips_alex")
+SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
+
+
+class Rates(click.ParamType):
+    """Bits per pixel, joined by commas."""
+
+    name = "rates"
+
+    def convert(
+        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            rates = tuple(sorted({float(part) for part in value.split(",")}))
+        except ValueError:
+            rates = ()
+        if not rates or not all(0 < rate <= 24 for rate in rates):
+            self.fail(f"{value!r}: expected bits per pixel joined by commas, such as 0.0363,0.0726", param, ctx)
+        return rates
+
+
+@click.command()
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=FilePath)
+@output_option
+@model_option
+@click.option(
+    "--rates",
+    type=Rates(),
+    metavar="X,Y",
+    default=RATES,
+    show_default=",".join(map(str, RATES)),
+    help="Bits per pixel within which a nested model keeps its files; others have one rate, their own.",
+)
+@click.option(
+    "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."
+)
+@cache_option
+def evaluate(
+    folders: tuple[Path, ...], output: Path, model: str | None, rates: tuple[float, ...], full: bool, cache: Path | None
+) -> None:
+    """Compare a model with classical codecs over the pictures of each FOLDER, and make the page DIR/index.html.
+
+    Each codec goes through a ladder of rates, and stands beside the model at equal bytes, picture by picture. Streams,
+    decoded pictures and tables are in DIR too. What was coded and measured is kept by content: a run that was broken
+    off goes on when it is repeated, and one with another model codes no picture by JPEG again.
+
+    Needs gencomp[eval]; LPIPS needs `gencomp weights fetch` once.
+
+    \b
+    Example:
+      gencomp evaluate kodak cid22 --output evaluation
+    """
+    check_output(output)
+    with refusals():
+        from gencomp.evaluation.comparison import Pictures, Plan
+        from gencomp.evaluation.held_out import file_images, picture_files
+        from gencomp.evaluation.ladders import FULL_LADDERS, LADDERS
+
+        sets: list[Pictures] = []
+        for folder in folders:
+            files = picture_files(folder)
+            file_images(files)
+            name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name)
+            if name in {pictures.name for pictures in sets}:
+                raise RefusedError(f"{folder}: another folder is called {name} too: rename one of them")
+            sets.append(Pictures(name, len(files), functools.partial(file_images, files)))
+        package, label = package_of(model)
+        plan = Plan(
+            package=package,
+            label=label,
+            limits=rates,
+            anchors=FULL_LADDERS if full else LADDERS,
+            whole_ladders=True,
+            metrics=measurable((*QUICK, *SLOW) if full else QUICK),
+            threads=threads(),
+        )
+        carry_out(plan, sets, output, cache)

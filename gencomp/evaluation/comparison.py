@@ -1,0 +1,262 @@
+"""A model beside classical codecs on pictures at hand: coded, measured, and put on a page."""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.codec.codec import Codec
+from gencomp.evaluation.anchors import AnchorsConfig
+from gencomp.evaluation.cache import Cache
+from gencomp.evaluation.cached import AnchorFile, CachedAnchors, CachedModel, CachedWebp, File
+from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.evaluate import row
+from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
+from gencomp.evaluation.metrics import Figures, Measurer
+from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
+from gencomp.evaluation.provenance import machine
+from gencomp.evaluation.rates import MetricName, RateRow, write_rows
+from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
+from gencomp.evaluation.summary import sentences
+from gencomp.models.content import content_hash
+from gencomp.models.package import load_package
+
+Pixels = NDArray[np.uint8]
+"""(H, W, 3), RGB."""
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Label -> a context that gives a function of the parts done and of all."""
+
+
+class Pictures(NamedTuple):
+    """A set of pictures."""
+
+    name: str
+    """Of letters, digits, `_` and `-`."""
+    number: int
+    images: Callable[[], Iterator[HeldOutImage]]
+    """Goes through them, one at a time."""
+    named: bool = True
+    """Whether the name tells a reader anything."""
+
+
+class Plan(NamedTuple):
+    """What is compared."""
+
+    package: Path
+    """Folder of the model."""
+    label: str
+    """What the page calls the model."""
+    limits: tuple[float, ...]
+    """Bits per pixel within which a nested model keeps its files; others have one rate, their own."""
+    anchors: AnchorsConfig
+    """The ladder of each codec."""
+    whole_ladders: bool
+    """Measure all of each ladder, for curves; otherwise the largest file that is not above the model's."""
+    metrics: tuple[MetricName, ...]
+    threads: int
+
+
+class _Measured(NamedTuple):
+    """A set, and what the page says of it."""
+
+    pictures: PictureSet
+    digest: str
+    """SHA-256 over keys and pixels."""
+    bound_violations: dict[str, int]
+    """By entry."""
+    symbol_mismatches: dict[str, int]
+    """By entry."""
+
+
+class Comparison:
+    """Works through a plan, and keeps every part of it in the cache, so that a run that was broken off goes on."""
+
+    def __init__(self, plan: Plan, cache: Cache) -> None:
+        """Raises PackageError, HeldOutError for a model that needs label maps, MissingWeightsError or
+        MissingPackageError."""
+        self._plan = plan
+        package = load_package(plan.package)
+        if package.config.mode == "sc":
+            raise HeldOutError(
+                f"{plan.label} compresses selectively, which needs label maps: evaluate it in the pipeline, on shards"
+            )
+        self._content, self._fingerprint = content_hash(plan.package), package.fingerprint[:4].hex()
+        self._limits: tuple[float | None, ...] = plan.limits if package.config.nested else (None,)
+        self._model = CachedModel(Codec.from_package(package), self._content, cache)
+        asked = [codec for codec in CODECS.values() if plan.anchors.ladder(codec)]
+        self.left_out = {codec.title: reason for codec in asked if (reason := codec.missing())}
+        """Title of each codec that was asked for and cannot be used here, and why."""
+        self._codecs = [codec for codec in asked if codec.title not in self.left_out]
+        self._anchors = CachedAnchors(self._codecs, cache)
+        self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
+
+    @property
+    def described(self) -> dict[str, object]:
+        """The plan, as JSON has it."""
+        plan = self._plan
+        return {
+            "model": plan.label,
+            "package": self._content,
+            "max_bpp": self._limits,
+            "metrics": plan.metrics,
+            "anchors": plan.anchors,
+        }
+
+    def run(self, sets: Sequence[Pictures], output: Path, progress: Progress) -> None:
+        """Write `index.html`, `rates.csv` and, by set, files, decoded pictures and tables into the folder `output`.
+
+        Raises HeldOutError for pictures that cannot be used.
+        """
+        measured = [self._measure(pictures, output / pictures.name, progress) for pictures in sets]
+        parts = []
+        for pictures, found in zip(sets, measured, strict=True):
+            with progress(f"{pictures.name}: page") as step:
+                scenes = self._scenes(
+                    pictures, found.pictures, output / pictures.name, GALLERY_BYTES // len(sets), step
+                )
+            parts.append(make_part(found.pictures, scenes))
+        results = [
+            result(part, item, found.bound_violations[item.name], found.symbol_mismatches[item.name])._replace(
+                pictures=pictures.name if pictures.named else ""
+            )
+            for pictures, part, found in zip(sets, parts, measured, strict=True)
+            for item in part.entries
+        ]
+        page = Page(
+            title=f"{self._plan.label} on {', '.join(part.name for part in parts)}",
+            summary=sentences(results, focus=(len(self._limits) - 1) // 2),
+            sets=parts,
+            facts=self._facts(measured),
+        )
+        (output / "rates.csv").write_bytes(rates_csv([found.pictures for found in measured]))
+        (output / "index.html").write_bytes(render(page))
+
+    def _measure(self, pictures: Pictures, output: Path, progress: Progress) -> _Measured:
+        names = [self._entry_name(limit) for limit in self._limits]
+        folders = {name: output / _slug(name) for name in names}
+        for folder in folders.values():
+            (folder / "streams").mkdir(parents=True)
+            (folder / "decoded").mkdir()
+        (output / "anchors").mkdir()
+        seen = hashlib.sha256()
+        rows: dict[str, dict[str, RateRow]] = {name: {} for name in names}
+        violations, mismatches, above = dict.fromkeys(names, 0), dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        anchors: list[RateRow] = []
+        with (
+            tarfile.open(output / "anchors" / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
+            progress(pictures.name) as step,
+        ):
+            for number, image in enumerate(pictures.images()):
+                update_digest(seen, image)
+                original = self._measurer.beside(image.pixels)
+                for limit, name in zip(self._limits, names, strict=True):
+                    file = self._model.file(image.pixels, original.digest, limit)
+                    (folders[name] / "streams" / f"{image.key}.gnc").write_bytes(file.data)
+                    (folders[name] / "decoded" / f"{image.key}.png").write_bytes(file.png())
+                    rows[name][image.key] = row(image.key, file.data, file.figures(original), self._plan.label, name)
+                    violations[name] += not file.exactness.within_bound
+                    mismatches[name] += file.exactness.mismatches
+                    above[name] += not file.exactness.within_limit
+                largest = max(rows[name][image.key].size for name in names)
+                for codec, files in self._anchor_files(image, original.digest, largest):
+                    for setting, file in files:
+                        anchors.append(_anchor_row(image, codec, setting, file, file.figures(original)))
+                        name = file_name(image.key, codec.name, setting)
+                        _add(archive, name, file.data)
+                        if not codec.by_pillow:
+                            _add(archive, f"{name}.png", file.png())
+                step(number + 1, pictures.number)
+        for name in names:
+            write_rows(folders[name] / "images.csv", rows[name].values())
+        write_rows(output / "anchors" / "images.csv", anchors)
+        entries = [
+            Entry(name, self._plan.label, "model-0", name, rows[name], _spent(rows[name]), _above(above[name]))
+            for name in names
+        ]
+        known = PictureSet(pictures.name, entries, anchors, public=pictures.named)
+        return _Measured(known, seen.hexdigest(), violations, mismatches)
+
+    def _anchor_files(
+        self, image: HeldOutImage, digest: str, most: int
+    ) -> Iterator[tuple[ClassicalCodec, list[AnchorFile]]]:
+        """Each codec's files of a picture, several codecs at once."""
+
+        def files(codec: ClassicalCodec) -> list[AnchorFile]:
+            settings = self._plan.anchors.ladder(codec)
+            if self._plan.whole_ladders:
+                return [self._anchors.file(image.pixels, digest, codec, setting) for setting in settings]
+            return [self._anchors.fitted(image.pixels, digest, codec, settings, most)]
+
+        with ThreadPoolExecutor(self._plan.threads) as pool:
+            yield from zip(self._codecs, pool.map(files, self._codecs), strict=True)
+
+    def _scenes(
+        self, pictures: Pictures, found: PictureSet, output: Path, budget: int, step: Callable[[int, int], None]
+    ) -> list[Scene]:
+        def decoded(entry: str, key: str) -> Pixels:
+            with Image.open(output / _slug(entry) / "decoded" / f"{key}.png") as image:
+                return np.asarray(image)
+
+        def samples() -> Iterator[HeldOutSample]:
+            for number, image in enumerate(pictures.images()):
+                step(number, pictures.number)
+                yield HeldOutSample(image)
+
+        with tarfile.open(output / "anchors" / "files.tar") as archive:
+            source = Source(samples(), decoded, lambda row: anchor_picture(archive, row), encode=self._webp)
+            return gather(found.entries, found.anchors, source, found.primary, budget)
+
+    def _entry_name(self, limit: float | None) -> str:
+        return self._plan.label if limit is None else f"{self._plan.label} within {limit:g} bpp"
+
+    def _facts(self, measured: Sequence[_Measured]) -> list[Fact]:
+        ladders = ((codec.title, self._plan.anchors.ladder(codec)) for codec in self._codecs)
+        settings = "; ".join(f"{title} {', '.join(f'{setting:g}' for setting in ladder)}" for title, ladder in ladders)
+        return [
+            *machine(),
+            versions(),
+            Fact(f"{self._plan.label}, package", self._content, f"(files carry {self._fingerprint})"),
+            *(Fact(f"{found.pictures.name}, pictures", found.digest) for found in measured),
+            Fact("Settings of codecs", "", settings),
+            *(Fact(title, "", f"left out: {reason}") for title, reason in self.left_out.items()),
+        ]
+
+
+def _anchor_row(image: HeldOutImage, codec: ClassicalCodec, setting: str, file: File, figures: Figures) -> RateRow:
+    height, width, _ = image.pixels.shape
+    size = len(file.data)
+    return RateRow(image.key, codec.name, setting, width, height, size, None, None, **figures._asdict())
+
+
+def _spent(rows: Mapping[str, RateRow]) -> str:
+    """Where a model's bits per pixel go."""
+    shares = {
+        "header": sum(row.bpp * (row.header_bytes or 0) / row.size for row in rows.values()) / len(rows),
+        "payload": sum(row.bpp * (1 - (row.header_bytes or 0) / row.size) for row in rows.values()) / len(rows),
+    }
+    return f"In bits per pixel: {', '.join(f'{name} {share:.4f}' for name, share in shares.items())}."
+
+
+def _above(count: int) -> str:
+    return f"{count} pictures cannot go that low, and have one channel." if count else ""
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = len(data), 0, 0o644
+    archive.addfile(member, io.BytesIO(data))

@@ -1,0 +1,30 @@
+"""The settings at which codecs are measured beside a model on pictures at hand."""
+
+import msgspec
+
+from gencomp.evaluation.anchors import AnchorsConfig
+
+LADDERS = AnchorsConfig(
+    jpeg=(1, 5, 10, 20, 30),
+    webp=(0, 5, 10, 20, 30),
+    jpeg2000=(0.015, 0.02, 0.025, 0.03, 0.036, 0.045, 0.06, 0.07, 0.1, 0.15, 0.3),
+    avif=(0, 5, 10, 20, 30),
+    heic=(0, 2, 5, 10, 15, 20, 30),
+    jxl=(0, 5, 10, 20, 30),
+    bpg=(51, 48, 45, 42, 39, 36),
+)
+"""Few enough for whole sets, and closer together where generative models are."""
+FULL_LADDERS = msgspec.structs.replace(LADDERS, vvc=(63, 59, 55, 51, 47, 43, 39))
+"""With the slow codecs."""
+FINE_LADDERS = AnchorsConfig(
+    jpeg=tuple(range(1, 96)),
+    webp=tuple(range(101)),
+    jpeg2000=tuple(round(0.01 * 1.03**step, 5) for step in range(190)),
+    avif=tuple(range(96)),
+    heic=tuple(range(96)),
+    jxl=tuple(range(96)),
+    bpg=tuple(range(10, 52)),
+)
+"""To come close to a number of bytes: the largest file that is not above it is searched for."""
+FULL_FINE_LADDERS = msgspec.structs.replace(FINE_LADDERS, vvc=tuple(range(20, 64)))
+"""With the slow codecs."""

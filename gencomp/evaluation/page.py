@@ -1,0 +1,320 @@
+"""The page that shows codecs beside each other on sets of pictures: what is on it, and its HTML.
+
+It loads nothing, so that it opens from a file, and the same parts give the same bytes.
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jinja2
+
+from gencomp.evaluation.accounts import Account, Credit
+from gencomp.evaluation.analysis import Needed, needed
+from gencomp.evaluation.bootstrap import Interval
+from gencomp.evaluation.charts import Chart
+from gencomp.evaluation.classical import CODECS
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.equal_bytes import EqualBytes, intervals, table
+from gencomp.evaluation.gallery import Scene
+from gencomp.evaluation.history import CenterUse
+from gencomp.evaluation.metrics import METRICS, Metric
+from gencomp.evaluation.published import published
+from gencomp.evaluation.rates import MetricName, RateRow
+from gencomp.evaluation.summary import Result, listed
+
+PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics")
+"""Packages whose versions can change a number of the page."""
+PREFERRED: tuple[MetricName, ...] = ("lpips_alex", "dists", "lpips_vgg", "ssimulacra2", "ms_ssim", "psnr")
+"""Metrics by which pictures are called best and worst; the first one that was measured."""
+
+
+class PictureSet(NamedTuple):
+    """Pictures, and what models and codecs made of them."""
+
+    name: str
+    entries: list[Entry]
+    """At least one; all have the same pictures."""
+    anchors: list[RateRow]
+    credits: Mapping[str, Credit] = {}
+    """By picture."""
+    public: bool = True
+    """Whether figures that others published may stand beside it."""
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those that were measured."""
+        rows = [*(row for entry in self.entries for row in entry.rows.values()), *self.anchors]
+        return [metric for metric in METRICS.values() if any(row.figure(metric.name) is not None for row in rows)]
+
+    @property
+    def primary(self) -> Metric:
+        """That by which pictures are called best and worst."""
+        measured = {metric.name: metric for metric in self.metrics}
+        return next(measured[name] for name in PREFERRED if name in measured)
+
+
+class EntryPart(NamedTuple):
+    """What the page says of an entry."""
+
+    entry: Entry
+    table: list[EqualBytes]
+    """Its own row first."""
+
+    @property
+    def name(self) -> str:
+        """Of the entry."""
+        return self.entry.name
+
+
+class Cell(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    value: float | str
+    """By which it is sorted."""
+    below: str = ""
+    """A smaller line."""
+
+
+class Table(NamedTuple):
+    """A sortable table, and what is said of it."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    """The first one holds words, the others numbers."""
+    rows: Sequence[Sequence[Cell]]
+
+
+class SetPart(NamedTuple):
+    """What the page says of a set."""
+
+    name: str
+    images: int
+    metrics: list[Metric]
+    primary: Metric
+    entries: list[EntryPart]
+    chart: Mapping[str, object]
+    """The points of the curves, as the script draws them."""
+    needed: Table | None
+    """What codecs need for the quality of the entries; None where no curve was measured."""
+    scenes: list[Scene]
+    credits: Mapping[str, Credit]
+    not_measured: str
+    """Codecs that were not measured, as words; empty when all were."""
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """By entry."""
+        return {part.name: part.entry.colour for part in self.entries}
+
+    def values(self, key: str) -> dict[str, dict[str, float | None]]:
+        """Entry -> metric -> figure of one picture."""
+        return {
+            part.name: {metric.name: part.entry.rows[key].figure(metric.name) for metric in self.metrics}
+            for part in self.entries
+        }
+
+
+class ModelPart(NamedTuple):
+    """What is known of a model beside its files."""
+
+    name: str
+    colour: str
+    centers: list[CenterUse]
+
+
+class Fact(NamedTuple):
+    """A line of the provenance."""
+
+    term: str
+    code: str
+    """A hash or a command; empty where there is none."""
+    text: str = ""
+    """What stands behind it."""
+
+
+class Page(NamedTuple):
+    """All that is on the page."""
+
+    title: str
+    summary: list[str]
+    sets: list[SetPart]
+    facts: list[Fact]
+    models: Sequence[ModelPart] = ()
+    training: Sequence[Chart] = ()
+    accounts: Sequence[Account] = ()
+    tables: Sequence[Table] = ()
+    """Further ones, each a section of its own."""
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those of any set."""
+        names = {metric.name for part in self.sets for metric in part.metrics}
+        return [metric for metric in METRICS.values() if metric.name in names]
+
+
+def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
+    """What the page says of a set of pictures, some of which it shows."""
+    measured = {row.codec for row in pictures.anchors}
+    models: dict[str, list[RateRow]] = {}
+    for entry in pictures.entries:
+        rows = (row._replace(setting=entry.name) for row in entry.rows.values())
+        models.setdefault(entry.codec, []).extend(rows)
+    curves = [row for row in pictures.anchors if row.codec in _with_curves(pictures.anchors)]
+    found = needed(models, curves, pictures.primary.name)
+    return SetPart(
+        name=pictures.name,
+        images=len(pictures.entries[0].rows),
+        metrics=pictures.metrics,
+        primary=pictures.primary,
+        entries=[EntryPart(entry, table(entry, pictures.entries, pictures.anchors)) for entry in pictures.entries],
+        chart=_chart(pictures, found),
+        needed=_needed_table(found, pictures.primary) if found else None,
+        scenes=scenes,
+        credits=pictures.credits,
+        not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
+    )
+
+
+def result(part: SetPart, item: EntryPart, bound_violations: int, symbol_mismatches: int) -> Result:
+    """What the summary needs to know of an entry."""
+    return Result(item.name, part.name, item.table, part.primary, bound_violations, symbol_mismatches)
+
+
+def versions() -> Fact:
+    """Of Python and of the packages that can change a number."""
+    known = [("python", platform.python_version()), *((name, importlib.metadata.version(name)) for name in PACKAGES)]
+    return Fact("Versions", "", ", ".join(f"{name} {version}" for name, version in known))
+
+
+def render(page: Page) -> bytes:
+    """The page as HTML."""
+    return _environment().get_template("report.html.jinja").render(page=page).encode()
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """A number with so many digits behind the point; a dash for None."""
+    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+
+
+def _with_curves(anchors: Sequence[RateRow]) -> set[str]:
+    """Codecs with more than one setting that some picture shares."""
+    settings: dict[tuple[str, str], set[str]] = {}
+    for row in anchors:
+        settings.setdefault((row.codec, row.key), set()).add(row.setting)
+    return {codec for (codec, _), found in settings.items() if len(found) > 1}
+
+
+def _needed_table(found: Sequence[Needed], metric: Metric) -> Table:
+    signs = {"exact": "", "at least": "\N{GREATER-THAN OR EQUAL TO} ", "at most": "\N{LESS-THAN OR EQUAL TO} "}
+    rows = [
+        (
+            Cell(f"{CODECS[item.codec].title} for {item.setting}", f"{item.setting} {item.codec}"),
+            Cell(fixed(item.value, metric.decimals), item.value),
+            Cell(fixed(item.model_bpp, 4), item.model_bpp),
+            Cell(f"{signs[item.bound]}{fixed(item.bpp, 4)}", item.bpp),
+            Cell(
+                f"{signs[item.bound]}{fixed(item.ratio, 2)}",
+                item.ratio,
+                f"{fixed(item.low, 2)} to {fixed(item.high, 2)}" if item.images > 1 else "",
+            ),
+        )
+        for item in found
+    ]
+    note = (
+        f"What each codec\N{RIGHT SINGLE QUOTATION MARK}s curve spends at the {metric.title} that a model has, both "
+        "means over the pictures: the arrows in the chart above. Where the curve does not reach it, its nearest end "
+        "gives a bound. By other metrics the arrows can point the other way."
+    )
+    columns = ("Codec", metric.axis, "Model, bits per pixel", "Codec, bits per pixel", "Times the bytes of the model")
+    return Table(f"Bytes for the same {metric.title}", note, columns, rows)
+
+
+def _chart(pictures: PictureSet, found: Sequence[Needed]) -> dict[str, object]:
+    models: dict[str, list[Entry]] = {}
+    for entry in pictures.entries:
+        models.setdefault(entry.codec, []).append(entry)
+    curves: list[dict[str, object]] = []
+    for name, entries in models.items():
+        points = [_point(entry.name, list(entry.rows.values())) for entry in entries]
+        curves.append(_curve(name, name, entries[0].colour, points, model=True))
+    for codec in CODECS.values():
+        ladder: dict[str, list[RateRow]] = {}
+        for row in pictures.anchors:
+            if row.codec == codec.name:
+                ladder.setdefault(row.setting, []).append(row)
+        if ladder:
+            points = [_point(setting, rows) for setting, rows in ladder.items()]
+            curves.append(_curve(codec.name, codec.title, codec.name, points, model=False))
+    known = [
+        {"name": m.name, "title": m.title, "axis": m.axis, "better": m.better, "decimals": m.decimals}
+        for m in pictures.metrics
+    ]
+    arrows = [
+        {
+            "model": item.model,
+            "codec": item.codec,
+            "metric": item.metric,
+            "value": round(item.value, 6),
+            "from": round(item.model_bpp, 6),
+            "to": round(item.bpp, 6),
+            "title": f"{CODECS[item.codec].title} needs {'' if item.bound == 'exact' else item.bound + ' '}"
+            f"{item.ratio:.2f} times the bytes of {item.setting} for its {METRICS[item.metric].title}",
+        }
+        for item in found
+    ]
+    return {"metrics": known, "curves": curves, "arrows": arrows, "published": _published(pictures)}
+
+
+def _published(pictures: PictureSet) -> list[dict[str, object]]:
+    """Figures of others by the metrics of the set; `here` are those on pictures that its name tells of."""
+    names = [metric.name for metric in pictures.metrics]
+    return [
+        {
+            "title": " ".join(filter(None, (row.codec, row.setting))),
+            "bpp": row.bpp,
+            "figures": figures,
+            "here": row.dataset == pictures.name.lower(),
+            "protocol": f"{row.dataset}, {row.source}; {row.protocol}",
+        }
+        for row in (published() if pictures.public else ())
+        if (figures := {name: value for name in names if (value := row.figure(name)) is not None})
+    ]
+
+
+class _Point(NamedTuple):
+    setting: str
+    bpp: float
+    figures: dict[MetricName, Interval]
+
+
+def _point(setting: str, rows: Sequence[RateRow]) -> _Point:
+    return _Point(setting, sum(row.bpp for row in rows) / len(rows), intervals(rows))
+
+
+def _curve(name: str, title: str, colour: str, points: Sequence[_Point], *, model: bool) -> dict[str, object]:
+    drawn = [
+        {
+            "setting": point.setting,
+            "bpp": round(point.bpp, 6),
+            "figures": {metric: [round(value, 6) for value in found] for metric, found in point.figures.items()},
+        }
+        for point in sorted(points, key=lambda point: point.bpp)
+    ]
+    return {"name": name, "title": title, "colour": colour, "model": model, "points": drawn}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gencomp.evaluation", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["fixed"] = fixed
+    environment.filters["grouped"] = "{:,.0f}".format
+    return environment

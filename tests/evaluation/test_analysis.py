@@ -1,0 +1,108 @@
+"""BD-rates and needed bytes, on curves whose answers are known."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gencomp.evaluation.analysis import bd_rate, curve, needed
+from gencomp.evaluation.rates import RateRow
+
+SIZES = (100, 200, 400, 800, 1600)
+
+
+def rows(
+    codec: str, sizes: tuple[int, ...], lpips: Callable[[int, float], float | None], pictures: int = 6
+) -> list[RateRow]:
+    """Files of 100 x 80 pixels, `lpips` being that of a size and of how hard a picture is (0 to 1)."""
+    return [
+        RateRow(
+            *(f"picture-{number}", codec, f"{size:04}", 100, 80, size, None, None, 20 + math.log2(size), None),
+            lpips_alex=lpips(size, number / 6),
+        )
+        for number in range(6)
+        for size in sizes
+    ]
+
+
+def falling(factor: float) -> Callable[[int, float], float]:
+    """LPIPS that falls with the logarithm of the size; a codec of factor 2 needs twice the bytes for the same."""
+    return lambda size, hard: 1 + 0.1 * hard - 0.1 * math.log(size / factor)
+
+
+def test_a_curve_has_its_points_in_order_of_rate_with_intervals() -> None:
+    points = curve(rows("jpeg", (400, 100), falling(1)), "jpeg", "lpips_alex")
+    assert [(point.setting, round(point.bpp, 9)) for point in points] == [("0100", 0.1), ("0400", 0.4)]
+    assert all(point.value.low <= point.value.mean <= point.value.high and point.images == 6 for point in points)
+    assert curve(rows("jpeg", (400, 100), falling(1)), "webp", "lpips_alex") == []
+
+
+def test_a_picture_that_lacks_a_figure_at_one_setting_is_left_out_of_all() -> None:
+    some = rows("jpeg", SIZES, lambda size, hard: None if (size, hard) == (400, 0.5) else hard)
+    points = curve(some, "jpeg", "lpips_alex")
+    assert {point.images for point in points} == {5}
+    assert points[0].value.mean == pytest.approx(np.mean([0, 1, 2, 4, 5]) / 6)
+
+
+def test_a_codec_that_needs_twice_the_bytes_is_said_to_need_twice_the_bytes() -> None:
+    model = rows("gc", (250,), falling(1))
+    [found] = needed({"gc": model}, rows("jpeg", SIZES, falling(2)), "lpips_alex")
+    assert found.bound == "exact"
+    assert found.ratio == pytest.approx(2) and found.more == pytest.approx(1)
+    assert found.low == pytest.approx(2) and found.high == pytest.approx(2)  # equally on every picture
+    assert found.bpp == pytest.approx(500 * 8 / 8000)
+    assert (found.model, found.codec, found.images) == ("gc", "jpeg", 6)
+
+
+def test_pictures_that_disagree_make_the_interval_wide() -> None:
+    model = rows("gc", (250,), lambda size, hard: falling(1)(size, hard) + (0.2 if hard > 0.4 else -0.2))
+    [found] = needed({"gc": model}, rows("jpeg", SIZES, falling(2)), "lpips_alex")
+    assert found.low < 1 < 4 < found.high
+
+
+@pytest.mark.parametrize(("factor", "bound", "size"), [(100, "at least", 1600), (0.01, "at most", 100)])
+def test_beyond_the_ends_of_a_ladder_only_a_bound_is_known(factor: float, bound: str, size: int) -> None:
+    [found] = needed({"gc": rows("gc", (250,), falling(1))}, rows("jpeg", SIZES, falling(factor)), "lpips_alex")
+    assert found.bound == bound
+    assert found.ratio == pytest.approx(size / 250)
+
+
+def test_a_point_worse_than_one_of_a_lower_rate_is_passed_over() -> None:
+    bumpy = rows("jpeg", SIZES, lambda size, hard: falling(2)(size, hard) + (0.5 if size == 400 else 0))
+    [found] = needed({"gc": rows("gc", (100,), falling(1))}, bumpy, "lpips_alex")
+    assert found.ratio == pytest.approx(2)
+
+
+def test_codecs_without_common_pictures_or_figures_are_left_out() -> None:
+    model = rows("gc", (250,), falling(1))
+    others = [row._replace(key=f"other-{row.key}") for row in rows("jpeg", SIZES, falling(2))]
+    assert needed({"gc": model}, others, "lpips_alex") == []
+    assert needed({"gc": model}, rows("jpeg", SIZES, falling(2)), "dists") == []
+
+
+def test_a_codec_that_takes_twice_the_bytes_everywhere_has_a_bd_rate_of_100_percent() -> None:
+    found = bd_rate(rows("jpeg", SIZES, falling(2)), "jpeg", rows("gc", SIZES, falling(1)), "gc", "lpips_alex")
+    assert found.reason == ""
+    assert found.percent == pytest.approx(100)
+    assert found.low == pytest.approx(100) and found.high == pytest.approx(100)
+    back = bd_rate(rows("gc", SIZES, falling(1)), "gc", rows("jpeg", SIZES, falling(2)), "jpeg", "lpips_alex")
+    assert back.percent == pytest.approx(-50)
+    same = bd_rate(rows("jpeg", SIZES, falling(2)), "jpeg", rows("gc", SIZES, falling(1)), "gc", "psnr")
+    assert same.percent == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "factor", "reason"),
+    [
+        (SIZES[:3], 1, "a curve has 3 points"),
+        (SIZES, 8, "the curves share 25% of the shorter one's range"),
+        (SIZES, 1000, "the curves share 0% of the shorter one's range"),
+    ],
+)
+def test_there_is_no_bd_rate_without_points_enough_and_overlap(
+    sizes: tuple[int, ...], factor: float, reason: str
+) -> None:
+    found = bd_rate(rows("jpeg", sizes, falling(factor)), "jpeg", rows("gc", SIZES, falling(1)), "gc", "lpips_alex")
+    assert found.percent is found.low is found.high is None
+    assert found.reason.startswith(reason)

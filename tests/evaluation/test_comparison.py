@@ -1,0 +1,176 @@
+"""`gencomp compare` and `gencomp evaluate`: one page from pictures at hand, and nothing computed twice."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from gencomp.cli import main
+from gencomp.codec.container import describe
+from gencomp.evaluation.cache import NoCache, picture_digest
+from gencomp.evaluation.cached import CachedAnchors
+from gencomp.evaluation.classical import CODECS, ClassicalCodec
+from gencomp.evaluation.rates import read_rows
+from tests.evaluation.conftest import make_package, photograph
+from tests.serving.browser import Browser, chromium
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of results, one for this file; of weights, none."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("GENCOMP_RESULTS", str(base / "results"))
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(base / "no-weights"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs, small."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("chelsea", "rocket"):
+        Image.fromarray(photograph(name, 192, 176)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    make_package(folder, seed=5)
+    return folder
+
+
+@pytest.fixture
+def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The codecs that encoded, one entry a picture."""
+    calls: list[str] = []
+    original = ClassicalCodec.round_trip
+
+    def counted(self: ClassicalCodec, pixels: np.ndarray, setting: float) -> tuple[bytes, np.ndarray]:
+        calls.append(self.name)
+        return original(self, pixels, setting)
+
+    monkeypatch.setattr(ClassicalCodec, "round_trip", counted)
+    return calls
+
+
+def test_compare_ends_in_one_page_whose_codecs_are_at_equal_bytes(folder: Path, tmp_path: Path) -> None:
+    done = run("compare", folder / "chelsea.png", folder / "rocket.png", "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'out/index.html'}: 2 pictures" in done.output
+    assert "lpips_alex is left out: no lpips-alex weights" in done.output
+    results = tmp_path / "out/pictures"
+    (own,) = results.glob("light-*")
+    models = {row.key: row for row in read_rows(own / "images.csv")}
+    for key, row in models.items():
+        data = (own / "streams" / f"{key}.gnc").read_bytes()
+        assert len(data) == row.size == describe(data).total_bytes
+        with Image.open(own / "decoded" / f"{key}.png") as image:
+            assert image.size == (row.width, row.height)
+    anchors = read_rows(results / "anchors/images.csv")
+    assert {row.codec for row in anchors} >= {"jpeg", "webp", "jpeg2000"}
+    assert len(anchors) == len({(row.codec, row.key) for row in anchors})
+    for row in anchors:
+        lowest = row.setting == f"{CODECS[row.codec].lowest:g}"
+        assert row.size <= models[row.key].size or lowest, f"{row.codec} {row.setting} is larger than it need be"
+    page = (tmp_path / "out/index.html").read_text()
+    assert "On a picture, light-" in page and "Cannot go this low" in page
+
+
+def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
+    folder: Path, model: Path, tmp_path: Path, count_encodings: list[str]
+) -> None:
+    arguments = ("evaluate", folder, "--model", model, "--output", tmp_path / "out")
+    assert run(*arguments).exit_code == 0
+    assert len(count_encodings) >= 2 * 15
+    count_encodings.clear()
+    before = (tmp_path / "out" / folder.name / "anchors/images.csv").read_bytes()
+    assert run(*arguments).exit_code == 0
+    assert count_encodings == []
+    assert (tmp_path / "out" / folder.name / "anchors/images.csv").read_bytes() == before
+    rows = read_rows(tmp_path / "out" / folder.name / "small/images.csv")
+    assert [row.codec for row in rows] == ["small", "small"]
+    assert json.loads((tmp_path / "out/plan.json").read_text())["model"] == "small"
+
+
+def test_a_run_that_was_broken_off_leaves_nothing_and_goes_on(
+    folder: Path, model: Path, tmp_path: Path, count_encodings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENCOMP_RESULTS", str(tmp_path / "results"))
+    arguments = ("evaluate", folder, "--model", model, "--output", tmp_path / "out")
+    counted = ClassicalCodec.round_trip
+
+    def broken(self: ClassicalCodec, pixels: np.ndarray, setting: float) -> tuple[bytes, np.ndarray]:
+        if len(count_encodings) >= 20:
+            raise KeyboardInterrupt
+        return counted(self, pixels, setting)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassicalCodec, "round_trip", broken)
+        assert run(*arguments).exit_code == 1
+    done = len(count_encodings)
+    assert not (tmp_path / "out").exists()
+    assert run(*arguments).exit_code == 0
+    whole = len(read_rows(tmp_path / "out" / folder.name / "anchors/images.csv"))
+    assert len(count_encodings) == whole and done >= 20
+
+
+def test_what_is_wrong_is_refused_in_a_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("four years")
+    (tmp_path / "text.png").write_text("no picture")
+    new = tmp_path / "new"
+    for arguments, reason in (
+        (("compare", folder / "chelsea.png", "--output", tmp_path / "mine"), "holds other files: name a new folder"),
+        (("compare", folder / "none.png", "--output", new), "no such file"),
+        (("compare", tmp_path / "text.png", "--output", new), "not a readable picture"),
+        (("compare", folder / "chelsea.png", folder / "chelsea.png", "--output", new), "would share the key chelsea"),
+        (("compare", folder / "chelsea.png", "--output", new, "--model", "heavy"), "neither a folder nor a shipped"),
+        (("evaluate", tmp_path / "mine", "--output", new), "no pictures"),
+        (("evaluate", folder, folder, "--output", new), "another folder is called"),
+        (("evaluate", folder, "--output", new, "--rates", "0.1,many"), "expected bits per pixel joined by commas"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 2 and reason in done.output, done.output
+        assert "Traceback" not in done.output
+    assert (tmp_path / "mine/thesis.txt").read_text() == "four years" and not new.exists()
+
+
+def test_the_fitted_file_is_the_largest_that_is_not_above_the_bytes() -> None:
+    pixels = photograph("chelsea", 160, 128)
+    jpeg = CODECS["jpeg"]
+    anchors, settings = CachedAnchors([jpeg], NoCache()), tuple(range(1, 96))
+    sizes = [len(jpeg.round_trip(pixels, setting)[0]) for setting in settings]
+    for most in (sizes[0] - 1, sizes[0], 3000, 10**6):
+        found = len(anchors.fitted(pixels, picture_digest(pixels), jpeg, settings, most).file.data)
+        fitting = [size for size in sizes if size <= most]
+        assert found == (sizes[0] if not fitting else max(fitting))
+
+
+def test_the_page_opens_from_a_file_and_compares(folder: Path, tmp_path: Path) -> None:
+    command = chromium()
+    if command is None:
+        pytest.skip("no Chromium is on the path; GENCOMP_CHROMIUM may name one")
+    assert run("compare", folder / "chelsea.png", "--output", tmp_path / "out").exit_code == 0
+    browser = Browser(command, tmp_path / "browser")
+    try:
+        browser.open((tmp_path / "out/index.html").as_uri(), 375, 800, touch=True)
+        assert browser.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        browser.value("document.querySelector('.shot.model button').click()")
+        browser.wait("viewer.open")
+        tags = browser.value("[...document.querySelectorAll('.tag')].map(one => one.textContent)")
+        assert tags[0].startswith("Original") and tags[1].startswith("light-") and "bytes" in tags[1]
+        assert browser.complaints() == []
+    finally:
+        browser.close()

@@ -1,0 +1,87 @@
+"""Which pictures are shown, and how they are embedded."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.gallery import Scene, Source, extremes_first, gather, webp
+from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
+from gencomp.evaluation.label_picture import OUTLINE, label_picture
+from gencomp.evaluation.metrics import METRICS
+from gencomp.evaluation.rates import RateRow
+
+LPIPS = METRICS["lpips_alex"]
+
+
+def pixels(seed: int) -> NDArray[np.uint8]:
+    """A picture that WebP cannot make small."""
+    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def row(key: str, lpips: float | None, codec: str = "gc", size: int = 100, setting: str = "1") -> RateRow:
+    return RateRow(key, codec, setting, 64, 48, size, None, None, 20.0, None, lpips)
+
+
+KEYS = [f"p{number}" for number in range(7)]
+ROWS = {key: row(key, lpips) for key, lpips in zip(KEYS, (0.3, 0.1, 0.7, 0.5, 0.2, 0.6, 0.4), strict=True)}
+ENTRY = Entry("gc", "gc", "model-0", "", ROWS)
+ANCHORS = [row(key, 0.8, "jpeg", size) for key in KEYS for size in (50, 90, 400)]
+
+
+def source(selective: bool = False) -> Source:
+    samples = [HeldOutSample(HeldOutImage(key, pixels(n)), np.zeros((48, 64), np.uint8)) for n, key in enumerate(KEYS)]
+    return Source(
+        samples,
+        decoded=lambda entry, key: pixels(100 + KEYS.index(key)),
+        anchor=lambda row: None if row.key == "p0" else pixels(200 + KEYS.index(row.key)),
+        given=lambda sample: sample.image.pixels,
+        selective=["gc"] if selective else [],
+    )
+
+
+def scenes(budget: int, *, selective: bool = False) -> list[Scene]:
+    return gather([ENTRY], ANCHORS, source(selective), LPIPS, budget)
+
+
+def test_extremes_come_first_and_pictures_without_a_figure_last() -> None:
+    rows = {**ROWS, "none": row("none", None)}
+    assert extremes_first(rows, LPIPS) == ["p2", "p1", "p5", "p4", "p3", "p0", "p6", "none"]
+    assert extremes_first(ROWS, METRICS["psnr"])[0] == "p0"  # equal figures: in the order of their names
+
+
+def test_all_are_shown_in_their_order_where_they_fit() -> None:
+    found = scenes(10**7)
+    assert [scene.key for scene in found] == KEYS
+    assert [picture.name for picture in found[1].pictures] == ["original", "gc", "jpeg-1"]
+    assert found[1].pictures[2].row == ANCHORS[4]  # of 90 bytes, the largest one within the model's
+    assert [picture.name for picture in found[0].pictures] == ["original", "gc"]  # JPEG's could not be decoded
+
+
+def test_the_worst_and_the_best_are_shown_where_not_all_fit_and_one_always() -> None:
+    one = scenes(1)
+    assert [scene.key for scene in one] == ["p2"]
+    found = scenes(3 * one[0].embedded + 100)
+    assert [scene.key for scene in found] == ["p1", "p2", "p5"]
+    assert sum(scene.embedded for scene in found) <= 3 * one[0].embedded + 100
+
+
+def test_what_selective_compression_was_given_is_shown_beside_it_alone() -> None:
+    given = scenes(10**7, selective=True)[1].pictures[2]
+    assert (given.name, given.when, given.row) == ("given", ["gc"], None)
+
+
+def test_a_label_picture_keeps_the_region_outlines_it_and_tells_classes_apart() -> None:
+    x, labels, mask = pixels(1), np.zeros((48, 64), np.uint16), np.zeros((48, 64), np.bool_)
+    labels[:, 32:], mask[10:20, 10:20] = 300, True
+    drawn = label_picture(x, labels, mask)
+    assert (drawn[mask] == x[mask]).all()
+    assert (drawn[9, 10:20] == OUTLINE).all() and (drawn[10:20, 20] == OUTLINE).all()
+    assert len(np.unique(drawn[30:, :32].reshape(-1, 3), axis=0)) == 1
+    assert (drawn[40, 0] != drawn[40, 63]).any()
+
+
+def test_a_large_gallery_is_embedded_smaller_than_without_loss() -> None:
+    from skimage import data
+
+    coffee = np.asarray(data.coffee())
+    assert len(webp(coffee, lossless=False)) < len(webp(coffee, lossless=True)) / 2
