@@ -46,4 +46,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean: ## remove everything that can be made again, the environment too
-	rm -rf $(VENV) .scratch data models history evaluation metrics anchors gate report first-picture
+	rm -rf $(VENV) .scratch data models history evaluation metrics anchors gate selftest report first-picture
