@@ -151,7 +151,8 @@ def promote_by_hand(ref: str, reason: str, *, force: bool = False, uri: str | No
 def roll_back(name: str, reason: str, *, uri: str | None = None) -> Change:
     """Give the place of champion back to the one before; again, to the one before that.
 
-    The version that loses it is withdrawn: later runs of the pipeline leave it alone. Raises RegistryError.
+    The version that loses it is withdrawn: later runs of the pipeline leave it alone. A call that was interrupted is
+    finished by the next one, not repeated. Raises RegistryError.
     """
     uri = uri or store_uri()
     with store_errors(uri):
@@ -159,7 +160,10 @@ def roll_back(name: str, reason: str, *, uri: str | None = None) -> Change:
         champion = alias_holder(client, _known(client, name, uri), CHAMPION)
         if champion is None:
             raise RegistryError(f"{name} has no champion: `gencomp models promote {SCHEME}{name}/VERSION` makes one")
+        noted = _reigns(client, name)
         _note(client, name)
+        if noted and noted[-1].version != str(champion.version) and _crowning(champion).how == "rolled back":
+            return Change(name, noted[-1].version, str(champion.version))
         there = {str(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
         former = next((number for number in predecessors(_reigns(client, name)) if number in there), None)
         if former is None:

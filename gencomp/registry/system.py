@@ -6,7 +6,6 @@ They are taken here and sent by the run's logger, not by MLflow's monitor, which
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,8 @@ DEFAULT_INTERVAL = 10.0
 class SystemSampler:
     """Takes samples in a thread of its own until it is closed, and once more then."""
 
-    def __init__(self, take: Callable[[int, Mapping[str, float]], None], interval: float) -> None:
-        """`take` gets the time in whole seconds since 1970, by which samples are told apart, and values by name."""
+    def __init__(self, take: Callable[[Mapping[str, float]], None], interval: float) -> None:
+        """`take` gets values by name, every `interval` seconds."""
         self._monitors = _monitors()  # imports here, before there is a thread
         self._take, self._interval = take, interval
         self._closed = threading.Event()
@@ -45,7 +44,7 @@ class SystemSampler:
                     monitor.collect_metrics()
                     values |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
                     monitor.clear_metrics()
-            self._take(int(time.time()), values)
+            self._take(values)
             if ended:
                 return
 

@@ -207,8 +207,10 @@ class RunLogger:
     ) -> None:
         self.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
 
-    def _sample(self, time: int, values: Mapping[str, float]) -> None:
-        self._put(MetricRow(time, values, now()))
+    def _sample(self, values: Mapping[str, float]) -> None:
+        """The step of what belongs to no training step is the time, so that a resumed training repeats none."""
+        time = now()
+        self._put(MetricRow(time, values, time))
 
     def _put(self, record: Record, capacity: int = CAPACITY) -> None:
         """Queue a record unless `capacity` of its kind are waiting."""

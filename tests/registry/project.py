@@ -1,5 +1,6 @@
 """What the pipeline leaves before `register`, small."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -30,6 +31,13 @@ def make_package(folder: Path, seed: int) -> Path:
     return folder
 
 
+def verdict_of(measured: Measured) -> Verdict:
+    """What the gate says of an evaluation."""
+    selftest = SelfTest(vectors=15, failed=0)
+    checks = absolute_checks(measured, measured.package, 0.04, GateConfig(minimum_psnr=12.0), selftest)
+    return Verdict("gc", measured.package, passed(checks), checks)
+
+
 class Project:
     """A folder as the pipeline leaves it before `register`, with one variant `gc`."""
 
@@ -56,13 +64,14 @@ class Project:
             symbol_mismatches=0,
             fingerprint=load_package(package).fingerprint[:4].hex(),
         )
-        selftest = SelfTest(vectors=15, failed=0)
-        checks = absolute_checks(measured, measured.package, 0.04, GateConfig(minimum_psnr=12.0), selftest)
-        verdict = Verdict("gc", measured.package, passed(checks), checks)
         self._write("metrics/gc.json", json.dumps(msgspec.to_builtins(measured)).encode())
-        self._write("gate/gc.json", verdict_json(verdict))
+        self._write("gate/gc.json", verdict_json(verdict_of(measured)))
         self._write("history/gc.csv", b"step,loss,psnr\n10,3.5,\n20,2.25,21.5\n")
         return measured
+
+    def manifest_digest(self) -> str:
+        """SHA-256 of the training data's manifest."""
+        return hashlib.sha256((self.folder / "data/shards/photos/manifest.json").read_bytes()).hexdigest()
 
     def _place_shards(self) -> None:
         """One held-out picture, 40 x 30, and what was drawn of its file."""

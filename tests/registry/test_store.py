@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gencomp.registry.store import connect, experiment_id, flatten, prepare_store, shown, sqlite_file, store_uri
+from gencomp.registry.store import connect, experiment_id, flatten, prepare_store, reason, shown, sqlite_file, store_uri
 
 OPENING = """
 import multiprocessing, sys
@@ -80,6 +80,9 @@ def test_only_sqlite_stores_have_a_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_password_in_an_address_is_never_shown() -> None:
     assert shown("https://me:secret@host:5000/path") == "https://host:5000/path"
     assert shown("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    assert (
+        reason(ValueError("no answer from https://me:secret@host:5000/path")) == "no answer from https://host:5000/path"
+    )
 
 
 def test_nested_params_become_dotted_names() -> None:
