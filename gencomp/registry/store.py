@@ -135,11 +135,14 @@ def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> s
 
 
 def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """A nested section of params as MLflow params: `{"model": {"width": 60}}` is `{"model.width": "60"}`."""
+    """A nested section of params as MLflow params: `{"model": {"width": 60}}` is `{"model.width": "60"}`.
+
+    Addresses lose the user and password that they may carry.
+    """
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = str(value)
+            flat[f"{prefix}{key}"] = _USER.sub("//", str(value))
     return flat
