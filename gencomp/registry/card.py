@@ -59,7 +59,8 @@ def card(
         f"The gate: {'failed: ' + '; '.join(failed) if failed else f'passed, {len(checks)} checks'}.",
         *([] if pictures is None else [_shown(pictures)]),
         f"## Use\n\n```sh\ngencomp models pull models:/{name}@champion DIR\n"
-        "gencomp compress photo.jpg photo.gnc --model DIR\ngencomp decompress photo.gnc photo.png --model DIR\n```",
+        f"gencomp compress photo.jpg photo.gnc --model DIR{_labels(params)}\n"
+        "gencomp decompress photo.gnc photo.png --model DIR\n```",
         "## What it is not\n\nIt invents: texture, faces, writing and small objects are drawn as they might have been. "
         "Do not use it where a picture is evidence: medicine, law, science, identification, news.",
     ]
@@ -125,6 +126,10 @@ def _qualities(measured: Measured) -> list[tuple[str, str]]:
         ("mIoU", measured.miou),
     )
     return found + [(name, f"{value:.4f}") for name, value in similar if value is not None]
+
+
+def _labels(params: Mapping[str, str]) -> str:
+    return " --labels ids.png --preserve REGION" if params.get("model.mode") == "sc" else ""
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

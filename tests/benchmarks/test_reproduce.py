@@ -24,18 +24,18 @@ stages:
   train:
     foreach: [steady, shaky]
     do:
-      cmd: mkdir -p models/${key} && sh ${key}.sh > models/${key}/model.safetensors
-      deps: [data/shards/photos, "${key}.sh"]
-      outs: ["models/${key}"]
+      cmd: mkdir -p models/${item} && sh ${item}.sh > models/${item}/model.safetensors
+      deps: [data/shards/photos, "${item}.sh"]
+      outs: ["models/${item}"]
   evaluate:
     foreach: [steady, shaky]
     do:
       cmd: >-
-        mkdir -p metrics evaluation/${key}/streams && cp models/${key}/model.safetensors evaluation/${key}/streams/a.gnc
-        && echo '{"psnr": 20.5, "bpp": 0.03}' > metrics/${key}.json
-      deps: ["models/${key}"]
-      outs: ["evaluation/${key}"]
-      metrics: ["metrics/${key}.json"]
+        mkdir -p metrics evaluation/${item}/streams && cp models/${item}/model.safetensors evaluation/${item}/streams/a.gnc
+        && echo '{"psnr": 20.5, "bpp": 0.03}' > metrics/${item}.json
+      deps: ["models/${item}"]
+      outs: ["evaluation/${item}"]
+      metrics: ["metrics/${item}.json"]
 """
 
 

@@ -86,7 +86,12 @@ def test_a_password_in_an_address_is_never_shown() -> None:
 
 
 def test_nested_params_become_dotted_names() -> None:
-    section = {"dataset": "photos", "model": {"width": 60, "loss": {"mse": 10.0}}, "empty": None, "from": "s3://me:secret@host/x"}
+    section = {
+        "dataset": "photos",
+        "model": {"width": 60, "loss": {"mse": 10.0}},
+        "empty": None,
+        "from": "s3://me:secret@host/x",
+    }
     flat = {"dataset": "photos", "model.width": "60", "model.loss.mse": "10.0", "empty": "None"}
     flat |= {"from": "s3://host/x"}
     assert flatten(section) == flat
