@@ -31,7 +31,8 @@ stages:
     foreach: [steady, shaky]
     do:
       cmd: >-
-        mkdir -p metrics evaluation/${item}/streams && cp models/${item}/model.safetensors evaluation/${item}/streams/a.gnc
+        mkdir -p metrics evaluation/${item}/streams
+        && cp models/${item}/model.safetensors evaluation/${item}/streams/a.gnc
         && echo '{"psnr": 20.5, "bpp": 0.03}' > metrics/${item}.json
       deps: ["models/${item}"]
       outs: ["evaluation/${item}"]
