@@ -111,6 +111,9 @@ def main() -> int:
     except (CloneError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("reproduce: stopped", file=sys.stderr)
+        return 130
     return finish(rows, args.json)
 
 
