@@ -76,7 +76,7 @@ class BareLoop:
             with _frozen(self.D):
                 seen = self.D(x_hat) if adversarial else []
             loss_G = generator_loss(
-                Decoded(x, x_hat, w), real, seen, config.losses, self.perceptual, self.compressor.q
+                Decoded(x, x_hat, w, coded=self.coded), real, seen, config.losses, self.perceptual, self.compressor.q
             ).total
             loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else None
         self.step_G.zero_grad()
@@ -95,8 +95,10 @@ def _perceptual(losses: LossConfig, device: torch.device, layout: torch.memory_f
     vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
     lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
     dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
-    arrange(layout, *(network for network in (vgg, lpips, dists) if network))
-    return Perceptual(vgg, lpips, dists)
+    lpips_vgg = load_lpips(weights_path("lpips-vgg"), "vgg").to(device) if losses.lpips_vgg else None
+    found = Perceptual(vgg, lpips, lpips_vgg, dists)
+    arrange(layout, *filter(None, found))
+    return found
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def timed(command: Sequence[str], folder: Path, environment: dict[str, str]) -> 
         while process.poll() is None:
             peak = max(peak, _memory(tree))
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.3)
+                process.wait(0.05)
     if process.returncode:
         raise RuntimeError(f"{command[0]}: {(folder / 'log.txt').read_text()[-2000:]}")
     return Run(time.perf_counter() - start, peak / 1e6)

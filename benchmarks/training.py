@@ -6,6 +6,7 @@ The trainer crops squares, so beside it the bare loop too has a square of about 
 """
 
 import argparse
+import contextlib
 import gc
 import os
 import statistics
@@ -33,10 +34,11 @@ from gencomp.training.trainer import DiscriminatorConfig, Observer, Progress, Ru
 from gencomp.weights.cache import weights_path
 from gencomp.weights.failure import MissingWeightsError
 
-TERMS = {"distortion": 10.0, "lpips": 1.0, "vgg": 1.0, "adversarial": 1.0, "feature_matching": 10.0}
-"""The terms in the order in which they are switched on, with their weights."""
-PERCEPTUAL = {"lpips": "lpips-alex", "vgg": "vgg19"}
-"""Weights that a term needs."""
+PAPER_TERMS = {"distortion": 10.0, "vgg": 1.0, "adversarial": 1.0, "feature_matching": 10.0}
+LIGHT_TERMS = {"distortion": 3.5, "lpips": 2.0, "lpips_vgg": 2.0, "dists": 2.0, "adversarial": 0.03}
+"""The terms in the order in which they are switched on, with their weights; those on VGG16 see one image."""
+PERCEPTUAL = {"lpips": ("lpips-alex",), "vgg": ("vgg19",), "lpips_vgg": ("lpips-vgg",), "dists": ("dists", "lpips-vgg")}
+"""Weights of networks that a term needs."""
 PAPER_SIZE = (512, 1024)
 """Height and width."""
 NEAR_BARE = Bar("<=", 1.05)
@@ -57,6 +59,13 @@ class Workload(NamedTuple):
     config: TrainingConfig
     size: tuple[int, int, int]
     """Images, height and width."""
+    terms: dict[str, float]
+    """Of the objective, with their weights."""
+
+    def losses(self, terms: Sequence[str]) -> LossConfig:
+        """The objective with these terms alone."""
+        off = dict.fromkeys(PAPER_TERMS | LIGHT_TERMS, 0.0)
+        return msgspec.convert(off | {term: self.terms[term] for term in terms} | {"vgg16_images": 1}, LossConfig)
 
     @property
     def label(self) -> str:
@@ -106,9 +115,9 @@ def main() -> int:
         device, torch.bfloat16 if precision == "bf16" else torch.float32, effort.product, rounds=5
     )
     rows = [measured(f"matrix product, {precision if precision == 'bf16' else 'float32'}", ceiling / 1e12, "TFLOP/s")]
-    terms = available_terms()
     workers = args.workers if args.workers is not None else _workers(device)
     for workload in _workloads(args, precision, device):
+        terms = available(list(workload.terms))
         rows += loss_rows(workload, terms, ceiling, effort, device)
         if workload.size[0] == 1 or workload.name == "light":
             rows += trainer_rows(workload, terms, workers, effort, device)
@@ -117,22 +126,15 @@ def main() -> int:
     return finish(rows, args.json)
 
 
-def available_terms() -> list[str]:
-    """The terms whose networks are in the cache, in order."""
+def available(terms: Sequence[str]) -> list[str]:
+    """Those of the terms whose networks are in the cache, in order."""
     found = []
-    for term in TERMS:
-        try:
-            if term in PERCEPTUAL:
-                weights_path(PERCEPTUAL[term])
+    for term in terms:
+        with contextlib.suppress(MissingWeightsError):
+            for package in PERCEPTUAL.get(term, ()):
+                weights_path(package)
             found.append(term)
-        except MissingWeightsError:
-            continue
     return found
-
-
-def losses(terms: Sequence[str]) -> LossConfig:
-    """The objective with these terms alone."""
-    return msgspec.convert({term: weight if term in terms else 0.0 for term, weight in TERMS.items()}, LossConfig)
 
 
 def loss_rows(
@@ -141,15 +143,16 @@ def loss_rows(
     """The bare loop with the first term, the first two, and so on."""
     rows: list[Row] = []
     first: Row | None = None
-    for count, term in enumerate(TERMS, 1):
+    for count, term in enumerate(workload.terms, 1):
         name = f"{workload.label}: {'+ ' if count > 1 else ''}{term}"
         if term not in terms:
             rows.append(unmeasured(f"{name}: steps", "1/s", "weights not fetched"))
             continue
         say(name)
-        config = msgspec.structs.replace(workload.config, losses=losses([t for t in list(TERMS)[:count] if t in terms]))
+        on = [one for one in list(workload.terms)[:count] if one in terms]
+        config = msgspec.structs.replace(workload.config, losses=workload.losses(on))
         figures = loop_figures(BareLoop(workload.model, config, workload.size, device), effort, device)
-        speed, mfu = _bars(workload, device) if count == len(TERMS) == len(terms) else (None, None)
+        speed, mfu = _bars(workload, device) if count == len(workload.terms) == len(terms) else (None, None)
         steps = measured(f"{name}: steps", 1 / figures.seconds, "1/s", speed)
         if first and not speed:
             steps = compared(steps.name, 1 / figures.seconds, "1/s", first)
@@ -185,7 +188,7 @@ def trainer_rows(
 ) -> list[Row]:
     """The trainer on shards beside the bare loop, block by block in turn, then on its own to see whether it waits."""
     batch, crop = workload.size[0], workload.crop
-    label = f"{workload.name} {crop}x{crop}, batch {batch}, {len(terms)} of {len(TERMS)} losses"
+    label = f"{workload.name} {crop}x{crop}, batch {batch}, {len(terms)} of {len(workload.terms)} losses"
     say(f"{label}: the trainer with {workers} workers")
     config = msgspec.structs.replace(
         workload.config,
@@ -196,7 +199,7 @@ def trainer_rows(
         log_every=effort.block,
         checkpoint_every=effort.block * 10**6,
         picture_every=10**9,
-        losses=losses(terms),
+        losses=workload.losses(terms),
     )
     bare = BareLoop(workload.model, config, (batch, crop, crop), device)
     if config.compile:
@@ -284,12 +287,12 @@ def _workloads(args: argparse.Namespace, precision: str, device: torch.device) -
     thin = DiscriminatorConfig(width=24, scales=1)
     light = msgspec.structs.replace(paper, gradient_norm=1.0, ema=0.999, cache_megabytes=500, discriminator=thin)
     nested = ModelConfig(channels=16, sigma=2.0, nested=True, light=LightConfig())
-    found = [Workload("light", nested, light, (1, 96, 96) if args.quick else (args.batch, 256, 256))]
+    found = [Workload("light", nested, light, (1, 96, 96) if args.quick else (args.batch, 256, 256), LIGHT_TERMS)]
     if args.paper_size or device.type == "cuda":
         size = args.paper_size or PAPER_SIZE
-        found.append(Workload("paper", ModelConfig(), paper, (1, *size)))
+        found.append(Workload("paper", ModelConfig(), paper, (1, *size), PAPER_TERMS))
         if device.type == "cuda":
-            found.append(Workload("paper", ModelConfig(), paper, (8, *size)))
+            found.append(Workload("paper", ModelConfig(), paper, (8, *size), PAPER_TERMS))
     return found
 
 

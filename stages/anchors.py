@@ -10,10 +10,11 @@ from stages.entry import StageError, params, run
 
 def main(dataset: str) -> None:
     """Measure the anchors of a dataset into anchors/<dataset>."""
-    images = evaluation_images(params(EvaluationConfig, "evaluation"), Path("data/shards", dataset))
+    config = params(EvaluationConfig, "evaluation")
+    images = evaluation_images(config, Path("data/shards", dataset))
     try:
         anchors = measure_anchors(
-            images, params(AnchorsConfig, "anchors"), Path("anchors", dataset), params(int, "threads")
+            images, params(AnchorsConfig, "anchors"), Path("anchors", dataset), params(int, "threads"), config.metrics
         )
     except (HeldOutError, ClassicalCodecError) as error:
         raise StageError(str(error)) from None

@@ -21,7 +21,8 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     folder = Path(output or f"evaluation/{variant}")
     try:
         model = Path(package or f"models/{variant}")
-        metrics = evaluate(model, samples, config.entropy, variant, folder, config.preserve, config.max_bpp)
+        coding = config.entropy, variant, folder, config.preserve, config.max_bpp
+        metrics = evaluate(model, samples, *coding, config.metrics)
     except (PackageError, StreamError, HeldOutError) as error:
         raise StageError(str(error)) from None
     with replacing(folder / "metrics.json" if output else Path(f"metrics/{variant}.json")) as temporary:

@@ -25,6 +25,11 @@ _SETTINGS = {
     # Dask's own has glibc give back every freed image at once, and take as many pages again for the next.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+    # What Dask remembers for its dashboard grows for an hour otherwise.
+    "distributed.admin.system-monitor.log-length": 240,
+    "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.log-length": 100,
+    "distributed.worker.profile.enabled": False,
 }
 _AT_ONCE = ContextVar("_AT_ONCE", default=1)
 

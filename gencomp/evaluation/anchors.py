@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -14,9 +14,9 @@ from PIL import Image
 
 from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name, setting_name
 from gencomp.evaluation.held_out import HeldOutImage
-from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.evaluation.metrics import Measurer, Original
 from gencomp.evaluation.output import whole_folder
-from gencomp.evaluation.rates import RateRow, write_rows
+from gencomp.evaluation.rates import MetricName, RateRow, write_rows
 
 Quality = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
@@ -54,12 +54,19 @@ class _Encoded(NamedTuple):
     files: dict[str, bytes]
 
 
-def measure_anchors(images: Iterable[HeldOutImage], config: AnchorsConfig, folder: Path, threads: int) -> Anchors:
+def measure_anchors(
+    images: Iterable[HeldOutImage],
+    config: AnchorsConfig,
+    folder: Path,
+    threads: int,
+    metrics: Sequence[MetricName] = ("psnr", "ms_ssim"),
+) -> Anchors:
     """Encode and decode every picture at every setting; write `images.csv` and `files.tar` into `folder`.
 
     A codec whose decoder is not Pillow has its decoded picture beside each file, as PNG. The bytes written do not
-    depend on `threads`.
+    depend on `threads`. Raises MissingWeightsError or MissingPackageError.
     """
+    measurer = Measurer(metrics)
     asked = [codec for codec in CODECS.values() if config.ladder(codec)]
     left_out = {codec.title: reason for codec in asked if (reason := codec.missing())}
     ladders = [(codec, setting) for codec in asked if codec.title not in left_out for setting in config.ladder(codec)]
@@ -70,14 +77,15 @@ def measure_anchors(images: Iterable[HeldOutImage], config: AnchorsConfig, folde
         ThreadPoolExecutor(threads) as pool,
     ):
         for image in images:
-            for encoded in pool.map(lambda step, image=image: _encode(image, *step), ladders):
+            original = measurer.beside(image.pixels)
+            for encoded in pool.map(lambda step, image=image, x=original: _encode(image, x, *step), ladders):
                 rows.append(encoded.row)
                 _add_files(archive, encoded.files)
         write_rows(output / "images.csv", rows)
     return Anchors(rows, left_out)
 
 
-def _encode(image: HeldOutImage, codec: ClassicalCodec, setting: float) -> _Encoded:
+def _encode(image: HeldOutImage, original: Original, codec: ClassicalCodec, setting: float) -> _Encoded:
     data, decoded = codec.round_trip(image.pixels, setting)
     height, width, _ = image.pixels.shape
     row = RateRow(
@@ -89,8 +97,7 @@ def _encode(image: HeldOutImage, codec: ClassicalCodec, setting: float) -> _Enco
         size=len(data),
         header_bytes=None,
         side_bytes=None,
-        psnr=psnr(image.pixels, decoded),
-        ms_ssim=ms_ssim(image.pixels, decoded),
+        **original(decoded)._asdict(),
     )
     name = file_name(image.key, codec.name, row.setting)
     return _Encoded(row, {name: data} if codec.by_pillow else {name: data, f"{name}.png": _png(decoded)})

@@ -18,6 +18,7 @@ from PIL import Image
 from gencomp.codec.container import Entropy
 from gencomp.codec.pixels import canonical
 from gencomp.codec.side import label_type, unlabelled
+from gencomp.evaluation.rates import MetricName
 
 SUFFIXES = frozenset({"avif", "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 LABELS, EDGES = "labels.png", "edges.png"
@@ -60,6 +61,8 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Largest rate of a file of a nested model, bits per pixel; none: the codec's default."""
     preserve: str = "all"
     """What models of selective compression preserve: none, all, box:x0,y0,x1,y1, classes: ids, or a mask image."""
+    metrics: tuple[MetricName, ...] = ("psnr", "ms_ssim")
+    """What is measured of every picture; PSNR always, and the learned ones need `gencomp weights fetch`."""
 
 
 def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutImage]:

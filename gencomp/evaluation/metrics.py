@@ -1,16 +1,139 @@
-"""Distortion between a picture and its reconstruction: PSNR and MS-SSIM, computed by torchmetrics."""
+"""The metrics of a picture and its reconstruction: what each is, and what measures the chosen ones.
+
+PSNR and MS-SSIM are computed by torchmetrics, the others in `perceptual`.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
+from gencomp.evaluation import perceptual
+from gencomp.evaluation.rates import MetricName
+from gencomp.weights.cache import weights_hash
+
+Pixels = NDArray[np.uint8]
+"""(H, W, 3), RGB."""
 IDENTICAL_PSNR = 99.0
 """The PSNR, in dB, reported for identical pictures and the most that is ever reported."""
 SMALLEST_MS_SSIM_SIDE = 161
 """Pixels; the literature computes five scales down to here."""
 FULL_MS_SSIM_SIDE = 176
 """Pixels; 11 * 2**4, where the 11-pixel window fits the coarsest of five scales whatever the rounding."""
+
+
+class Metric(NamedTuple):
+    """What a metric is, as tables, charts and JSON say it."""
+
+    name: MetricName
+    title: str
+    """As people write it."""
+    better: Literal["higher", "lower"]
+    unit: str
+    """Empty without one."""
+    decimals: int
+    """That a reader is shown."""
+    protocol: str
+    """How it was computed, in one line: figures of different protocols are not comparable."""
+    weights: tuple[str, ...] = ()
+    """Names of the weights it uses."""
+
+    @property
+    def axis(self) -> str:
+        """Its title and unit."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 (hex) of the weights it uses, by their names."""
+        return {name: weights_hash(name) for name in self.weights}
+
+
+METRICS: dict[MetricName, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR", "higher", "dB", 2, "mean over pictures of the PSNR of 8-bit RGB, at most 99 dB"),
+        Metric(
+            *("ms_ssim", "MS-SSIM", "higher", "", 4),
+            "torchmetrics on 8-bit RGB, five scales, 11 x 11 Gaussian of sigma 1.5; sides of 161 to 175 pixels are "
+            "mirrored to 176, smaller pictures left out",
+        ),
+        Metric(
+            *("lpips_alex", "LPIPS", "lower", "", 3),
+            "LPIPS 0.1, AlexNet, full size, RGB in [-1, 1], no crops; pictures under 32 pixels left out",
+            ("lpips-alex",),
+        ),
+        Metric(
+            *("lpips_vgg", "LPIPS-VGG16", "lower", "", 3),
+            "LPIPS 0.1, VGG16, full size, RGB in [-1, 1], no crops; pictures under 32 pixels left out",
+            ("lpips-vgg",),
+        ),
+        Metric(
+            *("dists", "DISTS", "lower", "", 3),
+            "DISTS, VGG16, full size, RGB in [0, 1], no resizing; pictures under 16 pixels left out",
+            ("dists", "lpips-vgg"),
+        ),
+        Metric(
+            *("ssimulacra2", "SSIMULACRA2", "higher", "", 1),
+            "the ssimulacra2 package, full size, 8-bit sRGB; pictures under 8 pixels left out",
+        ),
+    )
+}
+
+
+class Figures(NamedTuple):
+    """What the metrics say of one reconstruction; None where a metric was not asked for or the picture is too small."""
+
+    psnr: float
+    ms_ssim: float | None = None
+    lpips_alex: float | None = None
+    lpips_vgg: float | None = None
+    dists: float | None = None
+    ssimulacra2: float | None = None
+
+
+class Measurer:
+    """Measures pairs of uint8 pictures (H, W, 3) by the metrics named, and PSNR always.
+
+    Its networks are loaded once, when it is made; it may be used by several threads. Raises MissingWeightsError or
+    MissingPackageError, both FileNotFoundError.
+    """
+
+    def __init__(self, names: Iterable[MetricName]) -> None:
+        self.names = tuple(name for name in METRICS if name in {"psnr", *names})
+        self._preparing = {name: _preparing(name) for name in self.names if name != "psnr"}
+
+    def __call__(self, x: Pixels, y: Pixels) -> Figures:
+        return self.beside(x)(y)
+
+    def beside(self, x: Pixels) -> "Original":
+        """What measures reconstructions of `x`, whose features are computed once."""
+        return Original(x, {name: prepare(x) for name, prepare in self._preparing.items()})
+
+
+class Original(NamedTuple):
+    """A picture that is ready to be compared with its reconstructions."""
+
+    x: Pixels
+    prepared: dict[MetricName, perceptual.Prepared]
+
+    def __call__(self, y: Pixels) -> Figures:
+        """What the metrics say of one reconstruction. Raises ValueError when the shapes differ."""
+        value = psnr(self.x, y)
+        return Figures(value, **{name: measure(y) for name, measure in self.prepared.items()})
+
+
+def _preparing(name: MetricName) -> perceptual.Preparing:
+    if name == "ms_ssim":
+        return lambda x: lambda y: ms_ssim(x, y)
+    if name == "dists":
+        return perceptual.dists()
+    if name == "ssimulacra2":
+        return perceptual.ssimulacra2()
+    return perceptual.lpips("alex" if name == "lpips_alex" else "vgg")
 
 
 def psnr(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> float:

@@ -4,10 +4,15 @@ import csv
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from gencomp.data.atomic import replacing
 
+MetricName = Literal["psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"]
+"""Every metric of a pair of pictures, as a column of the table is named; `metrics.METRICS` says what they are."""
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+COARSE: frozenset[MetricName] = frozenset({"psnr", "ssimulacra2"})
+"""Metrics of large values, written with 4 decimals; the others with 6."""
 COLUMNS = (
     "key",
     "codec",
@@ -18,8 +23,7 @@ COLUMNS = (
     "header_bytes",
     "side_bytes",
     "bpp",
-    "psnr",
-    "ms_ssim",
+    *METRIC_NAMES,
 )
 
 
@@ -49,11 +53,21 @@ class RateRow(NamedTuple):
     """dB over RGB."""
     ms_ssim: float | None
     """In [0, 1]; None for a picture too small for five scales."""
+    lpips_alex: float | None = None
+    """None where it was not measured, as are all that follow."""
+    lpips_vgg: float | None = None
+    dists: float | None = None
+    ssimulacra2: float | None = None
 
     @property
     def bpp(self) -> float:
         """Bits per pixel: the bytes of the file x 8 / pixels."""
         return self.size * 8 / (self.width * self.height)
+
+    def figure(self, metric: MetricName) -> float | None:
+        """What a metric says of it; None where that was not measured."""
+        value: float | None = getattr(self, metric)
+        return value
 
 
 class RatePoint(NamedTuple):
@@ -65,6 +79,15 @@ class RatePoint(NamedTuple):
     bpp: float
     psnr: float
     ms_ssim: float | None
+    lpips_alex: float | None = None
+    lpips_vgg: float | None = None
+    dists: float | None = None
+    ssimulacra2: float | None = None
+
+    def figure(self, metric: MetricName) -> float | None:
+        """The mean of a metric; None where that was not measured."""
+        value: float | None = getattr(self, metric)
+        return value
 
 
 class Match(NamedTuple):
@@ -76,7 +99,7 @@ class Match(NamedTuple):
 
 
 def write_rows(path: Path, rows: Iterable[RateRow]) -> None:
-    """Write `images.csv` atomically: bpp with 6 decimals, PSNR with 4, MS-SSIM with 6; an empty cell for None."""
+    """Write `images.csv` atomically: PSNR and SSIMULACRA2 with 4 decimals, the rest with 6; an empty cell for None."""
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -126,7 +149,7 @@ def _mean_point(rows: Sequence[RateRow]) -> RatePoint:
         images=count,
         bpp=sum(row.bpp for row in rows) / count,
         psnr=sum(row.psnr for row in rows) / count,
-        ms_ssim=mean([row.ms_ssim for row in rows]),
+        **{name: mean([row.figure(name) for row in rows]) for name in METRIC_NAMES[1:]},
     )
 
 
@@ -134,8 +157,14 @@ def _cells(row: RateRow) -> tuple[object, ...]:
     return (
         *(row.key, row.codec, row.setting, row.width, row.height, row.size),
         *(("" if count is None else count) for count in (row.header_bytes, row.side_bytes)),
-        *(f"{row.bpp:.6f}", f"{row.psnr:.4f}", "" if row.ms_ssim is None else f"{row.ms_ssim:.6f}"),
+        f"{row.bpp:.6f}",
+        *(cell(name, row.figure(name)) for name in METRIC_NAMES),
     )
+
+
+def cell(metric: MetricName, value: float | None) -> str:
+    """A figure as tables hold it."""
+    return "" if value is None else f"{value:.{4 if metric in COARSE else 6}f}"
 
 
 def _row(cells: dict[str, str]) -> RateRow:
@@ -149,5 +178,5 @@ def _row(cells: dict[str, str]) -> RateRow:
         header_bytes=int(cells["header_bytes"]) if cells["header_bytes"] else None,
         side_bytes=int(cells["side_bytes"]) if cells["side_bytes"] else None,
         psnr=float(cells["psnr"]),
-        ms_ssim=float(cells["ms_ssim"]) if cells["ms_ssim"] else None,
+        **{name: float(cells[name]) if cells[name] else None for name in METRIC_NAMES[1:]},
     )

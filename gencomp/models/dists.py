@@ -41,14 +41,18 @@ class DISTS(nn.Module):
 
     def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
         with torch.no_grad():
-            targets = self._features(x)
+            targets = self.features(x)
+        return self.distance(targets, self.features(x_hat))
+
+    def distance(self, targets: list[Tensor], features: list[Tensor]) -> Tensor:
+        """Of pictures (N, 3, H, W) whose features are known -> (N,)."""
         total = self.alpha.sum() + self.beta.sum()
         alphas, betas = (self.alpha / total).split(CHANNELS), (self.beta / total).split(CHANNELS)
-        layers = zip(alphas, betas, targets, self._features(x_hat), strict=True)
+        layers = zip(alphas, betas, targets, features, strict=True)
         return 1 - torch.stack([_similarity(*layer) for layer in layers]).sum(0)
 
-    def _features(self, x: Tensor) -> list[Tensor]:
-        """The image in [0, 1] and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Of pictures in [-1, 1]: themselves in [0, 1] and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
         x = (x + 1) / 2
         features = [x]
         x = (x - self.mean) / self.std

@@ -57,11 +57,16 @@ class LPIPS(nn.Module):
 
     def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
         with torch.no_grad():
-            targets = self._features(x)
-        pairs = zip(self.heads, targets, self._features(x_hat), strict=True)
+            targets = self.features(x)
+        return self.distance(targets, self.features(x_hat))
+
+    def distance(self, targets: list[Tensor], features: list[Tensor]) -> Tensor:
+        """Of pictures (N, 3, H, W) whose features are known -> (N,)."""
+        pairs = zip(self.heads, targets, features, strict=True)
         return torch.stack([head((a - b).square()).mean((1, 2, 3)) for head, a, b in pairs]).sum(0)
 
-    def _features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What is compared of pictures (N, 3, H, W) in [-1, 1]: one (N, C, h, w) per layer, of unit length over C."""
         x = (x - self.shift) / self.scale
         features: list[Tensor] = []
         for index, convolution in enumerate(self.convolutions):

@@ -40,13 +40,18 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     spread: Weight = 0.0
     """Weight of what keeps the latent spread over the centers of each channel."""
     beta: Weight = 0.0
-    """Weight of the entropy of w_hat, bits per symbol; 0 leaves the rate to its bound, as the paper does."""
+    """Weight of the entropy of what w_hat codes, bits per symbol; 0 leaves the rate to its bound, as the paper does."""
     lpips: Weight = 0.0
     """Weight of LPIPS (AlexNet); needs `gencomp weights fetch`, unless 0."""
+    lpips_vgg: Weight = 0.0
+    """Weight of LPIPS (VGG16); needs `gencomp weights fetch`, unless 0."""
     dists: Weight = 0.0
     """Weight of DISTS; needs `gencomp weights fetch`, unless 0."""
-    dists_images: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """DISTS looks at so many images of a batch, the first, since it costs more than everything else; none: at all."""
+    vgg16_images: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """DISTS and LPIPS (VGG16) look at so many images of a batch, the first, since they cost more than everything else;
+    none: at all."""
+    vgg16_turns: bool = False
+    """DISTS in even steps alone and LPIPS (VGG16) in odd ones, each with its weight."""
 
     def __post_init__(self) -> None:
         if self.feature_matching and not self.adversarial:
@@ -62,6 +67,7 @@ class GeneratorLoss(NamedTuple):
     feature_matching: Tensor
     vgg: Tensor
     lpips: Tensor
+    lpips_vgg: Tensor
     dists: Tensor
     spread: Tensor
     entropy: Tensor
@@ -126,16 +132,10 @@ LPIPS_GRID = 16
 a generator learns a grid that LPIPS does not mind and the eye does."""
 
 
-def lpips_loss(x: Tensor, x_hat: Tensor, network: LPIPS, origin: tuple[int, int]) -> Tensor:
-    """Mean LPIPS of images (N, 3, H, W) in [-1, 1], cut at the row and column of `origin`, each below LPIPS_GRID."""
+def mean_distance(x: Tensor, x_hat: Tensor, network: LPIPS | DISTS, origin: tuple[int, int] = (0, 0)) -> Tensor:
+    """Mean LPIPS or DISTS of images (N, 3, H, W) in [-1, 1], cut at the row and column of `origin`."""
     top, left = origin
     distances: Tensor = network(x[..., top:, left:], x_hat[..., top:, left:])
-    return distances.mean()
-
-
-def dists_loss(x: Tensor, x_hat: Tensor, network: DISTS, images: int | None) -> Tensor:
-    """Mean DISTS of images (N, 3, H, W) in [-1, 1], or of the first so many of them."""
-    distances: Tensor = network(x[:images], x_hat[:images])
     return distances.mean()
 
 
@@ -149,14 +149,19 @@ def spread_loss(w: Tensor) -> Tensor:
     return (channels.mean(1).square() + (channels.std(1) - LATENT_STD).square()).mean()
 
 
-def entropy_estimate(assignments: Tensor) -> Tensor:
+def entropy_estimate(assignments: Tensor, coded: Tensor | None = None) -> Tensor:
     """H(w_hat), bits per symbol: the entropy of the centers' shares in each channel, mean over the channels.
 
     `assignments` (N, C, h, w, L): q's soft assignments, whose mean over a batch is a differentiable stand-in for the
-    shares (Agustsson et al. 2017). It is what the static tables' coder pays.
+    shares (Agustsson et al. 2017). It is what the static tables' coder pays. `coded` (N,): the first so many channels
+    of an image are coded, and its mean is over those; none: all are. A bit then weighs the less the more of them an
+    image has, as it should where quality falls with the logarithm of the rate.
     """
     shares = assignments.float().mean((0, 2, 3))  # (C, L)
-    return -(shares * shares.clamp(min=1e-9).log2()).sum(1).mean()
+    bits = -(shares * shares.clamp(min=1e-9).log2()).sum(1)  # (C,)
+    if coded is None:
+        return bits.mean()
+    return (bits.cumsum(0)[coded - 1] / coded).mean()
 
 
 class Perceptual(NamedTuple):
@@ -164,7 +169,12 @@ class Perceptual(NamedTuple):
 
     vgg: VGG19 | None = None
     lpips: LPIPS | None = None
+    lpips_vgg: LPIPS | None = None
     dists: DISTS | None = None
+
+    def taking_turns(self, step: int) -> "Perceptual":
+        """Of DISTS and LPIPS (VGG16), only the one whose turn it is in step number `step`."""
+        return self._replace(lpips_vgg=None) if step % 2 == 0 else self._replace(dists=None)
 
 
 class Decoded(NamedTuple):
@@ -178,6 +188,8 @@ class Decoded(NamedTuple):
     """The latent before q, (N, C, h, w)."""
     m: Tensor | None = None
     """SC: (N, 1, H, W), 1 where preserved, to which the distortion is restricted."""
+    coded: Tensor | None = None
+    """Nested channels: (N,) int64, the first so many channels of each image are coded."""
 
 
 def generator_loss(
@@ -193,7 +205,8 @@ def generator_loss(
 
     Without judgements, no D terms. `origin`: where LPIPS starts to look.
     """
-    x, x_hat, w, m = decoded
+    x, x_hat, w, m, coded = decoded
+    seen, vgg16 = config.vgg16_images, perceptual.lpips_vgg
     zero = x.new_zeros(())
     terms = GeneratorLoss(
         total=zero,
@@ -201,9 +214,10 @@ def generator_loss(
         adversarial=config.adversarial * adversarial_loss(fake, config.gan) if fake else zero,
         feature_matching=config.feature_matching * feature_matching_loss(real, fake) if fake else zero,
         vgg=config.vgg * vgg_loss(x, x_hat, perceptual.vgg) if perceptual.vgg else zero,
-        lpips=config.lpips * lpips_loss(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero,
-        dists=config.dists * dists_loss(x, x_hat, perceptual.dists, config.dists_images) if perceptual.dists else zero,
+        lpips=config.lpips * mean_distance(x, x_hat, perceptual.lpips, origin) if perceptual.lpips else zero,
+        lpips_vgg=config.lpips_vgg * mean_distance(x[:seen], x_hat[:seen], vgg16) if vgg16 else zero,
+        dists=config.dists * mean_distance(x[:seen], x_hat[:seen], perceptual.dists) if perceptual.dists else zero,
         spread=config.spread * spread_loss(w) if config.spread else zero,
-        entropy=config.beta * entropy_estimate(quantizer.assign(w)) if config.beta else zero,
+        entropy=config.beta * entropy_estimate(quantizer.assign(w), coded) if config.beta else zero,
     )
     return terms._replace(total=torch.stack(terms[1:]).sum())

@@ -34,8 +34,8 @@ from gencomp.training.losses import (
     LossConfig,
     Perceptual,
     discriminator_loss,
-    dists_loss,
     generator_loss,
+    mean_distance,
 )
 from gencomp.training.masks import draw_masks
 from gencomp.training.networks import Networks, arrange, fix_statistics, initial_networks, set_checkpointing
@@ -105,7 +105,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     channels_last: bool = False
     """Keep images and weights with their channels innermost."""
     compile: bool = False
-    """Compile E, G, D and DISTS with torch.compile; where that fails they run as they are, and a warning says so."""
+    """Compile E, G, D and the networks on VGG16 by torch.compile; where that fails they run as they are, with a warning
+    that says so."""
     recompute: bool = False
     """Compute E's and G's activations again on the way back instead of keeping them: less memory, a third more time."""
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -230,16 +231,16 @@ class Run:
         s = self._semantics(batch)
         m = self._mask(batch, step) if self.model.mode == "sc" else None
         with self.accelerator.autocast():
-            x_hat, w_hat, w = self._compress(x, s, m, draw.of_rank(rank, ranks), draw)
+            coded = draw.of_rank(rank, ranks).to(x.device)
+            x_hat, w_hat, w = self._compress(x, s, m, coded, draw)
             real = self._judge(self.D, x, s) if adversarial else []
             fake = self._judge(self.D, x_hat.detach(), s) if adversarial else []
             loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else x.new_zeros(())
             with _frozen(nets.discriminator):
                 seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
-            perceptual = self.perceptual if step >= config.perceptual_from else Perceptual()
-            loss_G = generator_loss(
-                Decoded(x, x_hat, w, m), real, seen, config.losses, perceptual, nets.compressor.q, draw.origin
-            )
+            decoded = Decoded(x, x_hat, w, m, coded if self.model.nested else None)
+            perceptual = self._perceptual_terms(step)
+            loss_G = generator_loss(decoded, real, seen, config.losses, perceptual, nets.compressor.q, draw.origin)
 
         self.step_G.zero_grad()
         self.accelerator.backward(loss_G.total)
@@ -291,7 +292,7 @@ class Run:
         nets = self.networks
         networks: dict[str, nn.Module | None] = {
             **{"E": nets.compressor.E, "G": nets.compressor.G},
-            **{"D": nets.discriminator, "DISTS": self.perceptual.dists},
+            **{"D": nets.discriminator, "LPIPS (VGG16)": self.perceptual.lpips_vgg, "DISTS": self.perceptual.dists},
         }
         expected = self._rehearse()
         for name, network in networks.items():
@@ -320,8 +321,9 @@ class Run:
             x_hat = self._compress(x, s, m, draw.coded, draw, nets.compressor).x_hat
             scores = [judgement.scores for judgement in self._judge(nets.discriminator, x_hat, s)]
             terms = [mse_loss(x_hat.float(), x), *(score.float().square().mean() for score in scores)]
-            if self.perceptual.dists:
-                terms.append(dists_loss(x, x_hat, self.perceptual.dists, config.losses.dists_images))
+            seen = config.losses.vgg16_images
+            costly = filter(None, (self.perceptual.lpips_vgg, self.perceptual.dists))
+            terms += [mean_distance(x[:seen], x_hat[:seen], network) for network in costly]
         torch.stack(terms).sum().backward()
         parameters = [*nets.compressor.parameters(), *nets.discriminator.parameters()]
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad.clone() for one in parameters]
@@ -351,6 +353,12 @@ class Run:
     def _batches(self, loader: Loader, start: int) -> Iterator[Batch]:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         return loader.batches(start, rank, ranks, self.config.workers)
+
+    def _perceptual_terms(self, step: int) -> Perceptual:
+        """The perceptual networks that step number `step` trains against."""
+        if step < self.config.perceptual_from:
+            return Perceptual()
+        return self.perceptual.taking_turns(step) if self.config.losses.vgg16_turns else self.perceptual
 
     def _semantics(self, batch: Batch) -> Tensor | None:
         """s of a batch where a network sees it, on the device."""
@@ -463,13 +471,14 @@ def _perceptual(config: TrainingConfig, device: torch.device, layout: torch.memo
     losses = config.losses
     vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
     lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
+    lpips_vgg = load_lpips(weights_path("lpips-vgg"), "vgg").to(device) if losses.lpips_vgg else None
     dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
-    for network in (vgg, lpips, dists):
+    for network in (vgg, lpips, lpips_vgg, dists):
         if network:
             arrange(layout, network)
             if config.precision == "bf16":
                 network.convolutions.to(torch.bfloat16)
-    return Perceptual(vgg, lpips, dists)
+    return Perceptual(vgg, lpips, lpips_vgg, dists)
 
 
 @contextlib.contextmanager

@@ -11,30 +11,32 @@ import torch
 from benchmarks.bare_loop import BareLoop
 from benchmarks.clock import matrix_product_ceiling, peak_bytes
 from benchmarks.photographs import write_shards
-from benchmarks.training import TERMS, Workload, losses
+from benchmarks.training import LIGHT_TERMS, PAPER_TERMS, Workload
 from gencomp.data.loader import Loader, scaled
 from gencomp.models.compressor import ModelConfig
 from gencomp.training.trainer import DiscriminatorConfig, TrainingConfig
 
 CPU = torch.device("cpu")
-CONFIG = TrainingConfig(steps=1, losses=losses(["distortion"]), discriminator=DiscriminatorConfig(width=4, scales=1))
+D = DiscriminatorConfig(width=4, scales=1)
+PAPER = Workload("paper", ModelConfig(), TrainingConfig(steps=1, discriminator=D), (1, 512, 1024), PAPER_TERMS)
 
 
 def test_terms_are_switched_on_by_name() -> None:
-    first, whole = losses(["distortion"]), losses(list(TERMS))
-    assert (first.distortion, first.lpips, first.adversarial, first.feature_matching) == (10, 0, 0, 0)
-    assert [getattr(whole, term) for term in TERMS] == list(TERMS.values())
+    first, whole = PAPER.losses(["distortion"]), PAPER.losses(list(PAPER_TERMS))
+    assert (first.distortion, first.vgg, first.lpips, first.adversarial, first.feature_matching) == (10, 0, 0, 0, 0)
+    assert [getattr(whole, term) for term in PAPER_TERMS] == list(PAPER_TERMS.values())
+    light = PAPER._replace(terms=LIGHT_TERMS).losses(["lpips_vgg", "dists"])
+    assert (light.lpips_vgg, light.dists, light.vgg16_images, light.distortion, light.vgg) == (2, 2, 1, 0, 0)
 
 
 def test_the_trainer_gets_a_square_of_about_as_many_pixels() -> None:
-    workload = Workload("paper", ModelConfig(), CONFIG, (1, 512, 1024))
-    assert workload.crop == 720
-    assert abs(workload.crop**2 / (512 * 1024) - 1) < 0.02
+    assert PAPER.crop == 720
+    assert abs(PAPER.crop**2 / (512 * 1024) - 1) < 0.02
 
 
 @pytest.mark.parametrize("terms", [["distortion"], ["distortion", "adversarial", "feature_matching"]])
 def test_a_bare_step_changes_what_it_trains_and_counts_its_flops(terms: list[str]) -> None:
-    config = TrainingConfig(steps=1, losses=losses(terms), discriminator=DiscriminatorConfig(width=4, scales=1))
+    config = TrainingConfig(steps=1, losses=PAPER.losses(terms), discriminator=D)
     loop = BareLoop(ModelConfig(width=4, blocks=0, channels=2, nested=True), config, (2, 64, 64), CPU)
     networks = {"compressor": loop.compressor, "D": loop.D}
     before = {name: [p.clone() for p in network.parameters()] for name, network in networks.items()}

@@ -50,12 +50,13 @@ def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path
     metrics = json.loads(metrics_json(evaluate(package, IMAGES[1:], "raw", "gc", tmp_path / "x")))
     assert list(metrics) == [
         *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
-        *("psnr", "ms_ssim", "bound_violations", "symbol_mismatches", "max_bpp"),
+        *("psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"),
+        *("bound_violations", "symbol_mismatches", "max_bpp", "selective"),
     ]
     assert metrics["package"] == content_hash(package)
     stream = (tmp_path / "x" / "streams" / "dot.gnc").read_bytes()
     assert metrics["fingerprint"] == describe(stream).fingerprint
-    assert metrics["ms_ssim"] is None
+    assert metrics["ms_ssim"] is None and metrics["selective"] is None
 
 
 def test_evaluating_twice_gives_the_same_bytes_and_leaves_nothing_of_the_first(package: Path, tmp_path: Path) -> None:

@@ -16,18 +16,20 @@ def row(size: int, key: str = "a", codec: str = "jpeg", setting: str = "1", **re
 
 
 def test_the_table_has_the_stated_columns_and_decimals(tmp_path: Path) -> None:
-    rows = [row(9, header_bytes=13, side_bytes=0, psnr=20.123456, ms_ssim=0.98765432), row(10)]
+    learned = {"lpips_alex": 0.5, "ssimulacra2": -3.25}
+    rows = [row(9, header_bytes=13, side_bytes=0, psnr=20.123456, ms_ssim=0.98765432, **learned), row(10)]
     write_rows(tmp_path / "images.csv", rows)
     assert (tmp_path / "images.csv").read_text() == (
-        "key,codec,setting,width,height,bytes,header_bytes,side_bytes,bpp,psnr,ms_ssim\n"
-        "a,jpeg,1,8,8,9,13,0,1.125000,20.1235,0.987654\n"
-        "a,jpeg,1,8,8,10,,,1.250000,20.0000,\n"
+        "key,codec,setting,width,height,bytes,header_bytes,side_bytes,bpp,psnr,ms_ssim,lpips_alex,lpips_vgg,dists,"
+        "ssimulacra2\n"
+        "a,jpeg,1,8,8,9,13,0,1.125000,20.1235,0.987654,0.500000,,,-3.2500\n"
+        "a,jpeg,1,8,8,10,,,1.250000,20.0000,,,,,\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["images.csv"]
 
 
 def test_rows_read_are_the_rows_written(tmp_path: Path) -> None:
-    rows = [row(9, header_bytes=13, side_bytes=2, ms_ssim=0.5), row(10, key="b_-1", setting="0.05")]
+    rows = [row(9, header_bytes=13, side_bytes=2, ms_ssim=0.5, dists=0.25), row(10, key="b_-1", setting="0.05")]
     write_rows(tmp_path / "images.csv", rows)
     assert read_rows(tmp_path / "images.csv") == rows
 

@@ -48,6 +48,17 @@ def test_side_information_is_real_exact_and_counted(
     assert metrics.payload_bpp + metrics.header_bpp + metrics.side_bpp == pytest.approx(metrics.bpp)
     assert (metrics.payload_bpp < 1e-9) == (preserve == "none")
     assert (metrics.symbol_mismatches, metrics.bound_violations) == (0, 0)
+    found = metrics.selective
+    assert found is not None and found.side_share == pytest.approx(
+        np.mean([(row.side_bytes or 0) / row.size for row in rows]), abs=1e-6
+    )
+    assert (found.preserved == 0) == (found.psnr_inside is None) == (preserve == "none")
+    assert (found.preserved == 1) == (found.psnr_outside is None) == (preserve == "all")
+    assert (found.seam is None) == (preserve in ("all", "none"))
+    if preserve == "all":
+        assert found.psnr_inside == pytest.approx(metrics.psnr, abs=1e-3)
+    table = (tmp_path / "x" / "selective.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in table] == ["key", *(row.key for row in rows)]
 
 
 def test_pictures_without_labels_and_regions_that_do_not_fit_are_refused(

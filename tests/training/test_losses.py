@@ -11,6 +11,7 @@ from torch import Tensor
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.dists import DISTS
 from gencomp.models.features import VGG19
+from gencomp.models.lpips import LPIPS
 from gencomp.models.quantizer import Quantizer
 from gencomp.models.transform import LATENT_STD
 from gencomp.training.losses import (
@@ -20,12 +21,12 @@ from gencomp.training.losses import (
     Perceptual,
     adversarial_loss,
     discriminator_loss,
-    dists_loss,
     entropy_estimate,
     f,
     feature_matching_loss,
     g,
     generator_loss,
+    mean_distance,
     spread_loss,
     vgg_loss,
 )
@@ -83,15 +84,32 @@ def test_the_vgg_loss_is_zero_for_equal_images_and_positive_otherwise() -> None:
     assert vgg_loss(x, -x, network).item() > 0
 
 
-def test_the_dists_loss_is_the_mean_of_the_first_images() -> None:
+def test_a_distance_is_the_mean_over_the_images_from_the_origin_on() -> None:
     torch.manual_seed(0)
     network = DISTS().requires_grad_(False)
     x, x_hat = torch.rand(3, 3, 32, 32) * 2 - 1, (torch.rand(3, 3, 32, 32) * 2 - 1).requires_grad_()
-    assert torch.allclose(dists_loss(x, x_hat, network, None), network(x, x_hat).mean())
-    first = dists_loss(x, x_hat, network, 2)
-    assert torch.allclose(first, network(x[:2], x_hat[:2]).mean())
-    first.backward()
-    assert x_hat.grad is not None and x_hat.grad[:2].any() and not x_hat.grad[2].any()
+    assert torch.allclose(mean_distance(x, x_hat, network), network(x, x_hat).mean())
+    shifted = mean_distance(x, x_hat, network, (3, 8))
+    assert torch.allclose(shifted, network(x[..., 3:, 8:], x_hat[..., 3:, 8:]).mean())
+    shifted.backward()
+    assert x_hat.grad is not None and x_hat.grad[..., 3:, 8:].any() and not x_hat.grad[..., :3, :].any()
+
+
+def test_networks_on_vgg16_see_the_first_images_and_take_turns() -> None:
+    torch.manual_seed(0)
+    networks = Perceptual(lpips_vgg=LPIPS("vgg").requires_grad_(False), dists=DISTS().requires_grad_(False))
+    x, x_hat = torch.rand(3, 3, 32, 32) * 2 - 1, torch.rand(3, 3, 32, 32) * 2 - 1
+    config = LossConfig(adversarial=0, feature_matching=0, lpips_vgg=2, dists=3, vgg16_images=2)
+
+    def terms(perceptual: Perceptual) -> tuple[float, float]:
+        decoded = Decoded(x, x_hat, torch.zeros(3, 1, 2, 2))
+        loss = generator_loss(decoded, [], [], config, perceptual, Quantizer(5, 1.0))
+        return loss.lpips_vgg.item(), loss.dists.item()
+
+    lpips, dists = (float(network(x[:2], x_hat[:2]).mean()) for network in (networks.lpips_vgg, networks.dists))
+    assert terms(networks) == pytest.approx((2 * lpips, 3 * dists))
+    assert terms(networks.taking_turns(4)) == pytest.approx((0, 3 * dists))
+    assert terms(networks.taking_turns(5)) == pytest.approx((2 * lpips, 0))
 
 
 def test_vgg19_taps_are_relu1_1_to_relu5_1() -> None:
@@ -137,6 +155,16 @@ def test_the_entropy_estimate_is_the_entropy_of_hard_assignments() -> None:
     symbols = torch.stack([torch.arange(20) % 2, torch.arange(20) % 5]).reshape(1, 2, 4, 5)
     assignments = torch.nn.functional.one_hot(symbols, 5).float()
     assert entropy_estimate(assignments).item() == pytest.approx((1 + math.log2(5)) / 2)
+
+
+def test_the_entropy_estimate_counts_the_channels_that_an_image_codes() -> None:
+    """1 bit in the first channel, log2 5 in the second: an image pays for the first alone, or the mean of both."""
+    symbols = torch.stack([torch.arange(20) % 2, torch.arange(20) % 5]).reshape(1, 2, 4, 5).expand(2, -1, -1, -1)
+    assignments = torch.nn.functional.one_hot(symbols, 5).float()
+    both = (1 + math.log2(5)) / 2
+    assert entropy_estimate(assignments, torch.tensor([1, 1])).item() == pytest.approx(1)
+    assert entropy_estimate(assignments, torch.tensor([1, 2])).item() == pytest.approx((1 + both) / 2)
+    assert entropy_estimate(assignments, torch.tensor([2, 2])).item() == pytest.approx(both)
 
 
 def test_descending_on_the_entropy_lowers_the_rate_of_the_symbols() -> None:

@@ -1,0 +1,85 @@
+"""Perceptual distances between a picture and its reconstruction: LPIPS, DISTS, and SSIMULACRA2 where it is installed.
+
+Each is prepared once for an original, whose features serve every reconstruction of it.
+"""
+
+import importlib.util
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.models.dists import DISTS, load_dists
+from gencomp.models.lpips import LPIPS, Name, load_lpips
+from gencomp.weights.cache import weights_path
+
+Pixels = NDArray[np.uint8]
+Prepared = Callable[[Pixels], float | None]
+"""(H, W, 3) reconstruction of a known original -> its figure; None where the picture is too small for it."""
+Preparing = Callable[[Pixels], Prepared]
+"""(H, W, 3) original -> what measures its reconstructions."""
+SMALLEST_LPIPS_SIDE = 32
+SMALLEST_DISTS_SIDE = 16
+SMALLEST_SSIMULACRA2_SIDE = 8
+"""Pixels."""
+
+
+class MissingPackageError(FileNotFoundError):
+    """A metric whose package is not installed; the message is one line that says what to do."""
+
+
+def lpips(backbone: Name) -> Preparing:
+    """LPIPS 0.1 at full size. Raises MissingWeightsError."""
+    return _prepared_by(load_lpips(weights_path(f"lpips-{backbone}"), backbone), SMALLEST_LPIPS_SIDE)
+
+
+def dists() -> Preparing:
+    """DISTS at full size. Raises MissingWeightsError."""
+    return _prepared_by(load_dists(weights_path("dists"), weights_path("lpips-vgg")), SMALLEST_DISTS_SIDE)
+
+
+def ssimulacra2() -> Preparing:
+    """SSIMULACRA2 by the package of that name. Raises MissingPackageError."""
+    if importlib.util.find_spec("ssimulacra2") is None:
+        raise MissingPackageError("ssimulacra2 is not installed: pip install 'gencomp[eval]', or leave the metric out")
+    from ssimulacra2 import compute_ssimulacra2
+
+    def prepare(x: Pixels) -> Prepared:
+        def measure(y: Pixels) -> float | None:
+            if min(x.shape[:2]) < SMALLEST_SSIMULACRA2_SIDE:
+                return None
+            return float(compute_ssimulacra2(_file(x), _file(y)))
+
+        return measure
+
+    return prepare
+
+
+def _prepared_by(network: LPIPS | DISTS, smallest: int) -> Preparing:
+    def prepare(x: Pixels) -> Prepared:
+        if min(x.shape[:2]) < smallest:
+            return lambda y: None
+        with torch.inference_mode():
+            targets = network.features(_tensor(x))
+
+        def measure(y: Pixels) -> float | None:
+            with torch.inference_mode():
+                return float(network.distance(targets, network.features(_tensor(y))))
+
+        return measure
+
+    return prepare
+
+
+def _tensor(x: Pixels) -> torch.Tensor:
+    return torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1  # (1, 3, H, W)
+
+
+def _file(x: Pixels) -> io.BytesIO:
+    buffer = io.BytesIO()
+    Image.fromarray(x).save(buffer, "PPM")
+    buffer.seek(0)
+    return buffer
