@@ -80,7 +80,7 @@ def write() -> None:
 
 def extra_files(definition: dict[str, object]) -> list[str]:
     """What a stage reads beside its modules: the page template and the published figures of the report, the shipped
-    models that a training may start from."""
+    models that a training may start from, and the vectors that they decode."""
     entry = stage_entry(definition)
     templates = (
         str(template.relative_to(ROOT))
@@ -88,7 +88,9 @@ def extra_files(definition: dict[str, object]) -> list[str]:
         for pattern in ("*.jinja", "references.csv")
         for template in (ROOT / folder).glob(pattern)
     )
-    return sorted(templates) + (shipped_files() if entry == "stages/train.py" else [])
+    vectors = ["gencomp/shipped/vectors.json"] if entry == "stages/selftest.py" else []
+    shipped = shipped_files() if entry in ("stages/train.py", "stages/selftest.py") else []
+    return sorted(templates) + shipped + vectors
 
 
 def shipped_files() -> list[str]:
