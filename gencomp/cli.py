@@ -28,6 +28,7 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
+from gencomp.commands.study import study
 from gencomp.files import (
     PIPE,
     FileOrPipe,
@@ -104,6 +105,9 @@ def main() -> None:
       gencomp compress photo.jpg photo.gnc
       gencomp decompress photo.gnc photo.png
     """
+
+
+main.add_command(study)
 
 
 @main.command()
