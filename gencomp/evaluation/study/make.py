@@ -112,7 +112,7 @@ class _Pictures:
     def put(self, pixels: NDArray[np.uint8]) -> str:
         """The hash under which pixels (H, W, 3) are stored."""
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+        Image.fromarray(pixels).save(buffer, "PNG")
         name = hashlib.sha256(buffer.getvalue()).hexdigest()
         (self._folder / f"{name}.png").write_bytes(buffer.getvalue())
         return name
