@@ -139,7 +139,9 @@ def serve(folder: Path, database: Path | None, host: str, port: int, max_partici
 
     def announce(ready: Ready) -> None:
         participants, votes = ready.counts
-        click.echo(f"{ready.url} serves {ready.title!r}, {participants} participants and {votes} votes so far; Ctrl-C")
+        click.echo(
+            f"{ready.url} serves {ready.title!r}, {participants} participants and {votes} votes so far; Ctrl-C ends it"
+        )
         if not ready.loopback:
             click.echo("gencomp: other machines reach it, without password or encryption", err=True)
 

@@ -69,7 +69,7 @@ class Application:
         self._writer.shutdown()
 
     async def _page(self, request: Request) -> Response:
-        return page_answer(page(PAGE, "'self'"))
+        return page_answer(page(PAGE, "'self' data:"))
 
     async def _about(self, request: Request) -> Response:
         """What a participant is told before the first trial."""

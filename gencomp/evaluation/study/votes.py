@@ -199,7 +199,8 @@ class Votes:
                 raise StudyError(f"{path}: votes of version {version}, this is for version {LAYOUT_VERSION}")
             (fault,) = self._base.execute("PRAGMA quick_check(1)").fetchone()
             if fault != "ok":
-                raise StudyError(f"{path}: the database is damaged ({" ".join(fault.split())}); put a copy in its place")
+                said = " ".join(fault.split())
+                raise StudyError(f"{path}: the database is damaged ({said}); put a copy in its place")
             if self._base.execute("SELECT digest FROM study").fetchall() != [(digest,)]:
                 raise StudyError(f"{path}: the votes of another study; name another --db")
         except sqlite3.DatabaseError as error:

@@ -6,12 +6,13 @@ import math
 import os
 import random
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gencomp.evaluation.study.plan import Side, Study, Trial, other_side
+from gencomp.evaluation.study.ballots import Ballot
+from gencomp.evaluation.study.plan import Pair, Side, Study, Trial, other_side
 from tests.serving.served import COMMAND, PATIENCE, ROOT, Answer
 
 
@@ -124,3 +125,39 @@ class Rater:
         assert ratio is not None
         prefers = self._random.random() < self.probability(ratio)
         return trial.side if prefers else other_side(trial.side)
+
+
+def cast(study: Study, schedule: int, name: str, choose: Callable[[Study, Trial], Side]) -> list[Ballot]:
+    """The votes of one rater on a whole schedule, without a server."""
+    found = []
+    for place, trial in enumerate(study.schedules[schedule]):
+        subject = study.subject(trial)
+        pair = subject if isinstance(subject, Pair) else None
+        found.append(
+            Ballot(
+                participant=name,
+                schedule=schedule,
+                trial=place,
+                kind=trial.kind,
+                key=subject.key,
+                model=pair.model.codec if pair else "original",
+                model_setting=pair.model.setting if pair else "",
+                model_bytes=pair.model.size if pair else None,
+                other=pair.other.codec if pair else "degraded",
+                other_setting=pair.other.setting if pair else "",
+                other_bytes=pair.other.size if pair else None,
+                ratio=pair.ratio if pair else None,
+                pixels=subject.width * subject.height,
+                side=trial.side,
+                choice=choose(study, trial),
+                client_ms=1500,
+                server_ms=1600,
+                received="2026-01-01T00:00:00.000+00:00",
+                looks=0,
+                layout="three",
+                pixel_ratio=1.0,
+                view_width=1200,
+                view_height=800,
+            )
+        )
+    return found

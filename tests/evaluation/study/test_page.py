@@ -1,5 +1,6 @@
 """The page, in a headless Chromium, answered by raters whose preferences are known."""
 
+import base64
 import io
 import json
 import time
@@ -14,7 +15,7 @@ from PIL import Image
 from gencomp.evaluation.study.analysis import analyse
 from gencomp.evaluation.study.ballots import Ballot, read_ballots
 from gencomp.evaluation.study.plan import Study
-from tests.evaluation.study.served import Rater, StudyServer
+from tests.evaluation.study.served import Participant, Rater, StudyServer
 from tests.serving.browser import Browser, chromium
 from tests.serving.served import PATIENCE
 
@@ -79,7 +80,6 @@ def screen(browser: Browser, area: tuple[float, float, int, int], scale: float) 
     """Pixels of the screen (H, W, 3) at (left, top, width, height): CSS pixels, and pixels of the screen."""
     browser.call("Page.bringToFront")
     shot = browser.call("Page.captureScreenshot", format="png")
-    import base64
 
     with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
         pixels = np.asarray(image.convert("RGB"))
@@ -219,7 +219,6 @@ def test_the_address_and_the_browser_both_lead_back(browser: Browser, server: St
 
 
 def test_a_second_window_goes_on_where_the_first_is(browser: Browser, server: StudyServer, study_folder: Path) -> None:
-    from tests.evaluation.study.served import Participant
 
     token = begin(browser, server)
     elsewhere = Participant(server, token)
