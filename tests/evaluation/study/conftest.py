@@ -42,7 +42,7 @@ def write_evaluation(folder: Path) -> Path:
             [("ours", "c4", MODEL_BYTES), *(("theirs", f"q{ratio:g}", int(ratio * MODEL_BYTES)) for ratio in RATIOS)]
         ):
             name = f"{key}-{codec}-{setting}.png"
-            Image.fromarray((pixels + 20 * at - 60).astype(np.uint8)).save(folder / name)
+            Image.fromarray((pixels + 15 * at - 60).astype(np.uint8)).save(folder / name)
             lines.append(f"{key},{codec},{setting},{size},any,{name},{key}.png")
     (folder / "pictures.csv").write_text("\n".join(lines) + "\n")
     return folder

@@ -28,7 +28,19 @@ def refused(result: Result, reason: str) -> None:
 
 
 def make(evaluation: Path, *options: object) -> Result:
-    return run("make", evaluation, "--model", "ours", "--output", evaluation.parent / "made", "--trials", 8, *options)
+    return run(
+        "make",
+        evaluation,
+        "--model",
+        "ours",
+        "--output",
+        evaluation.parent / "made",
+        "--trials",
+        8,
+        "--repeats",
+        2,
+        *options,
+    )
 
 
 def test_every_picture_meets_every_rung_and_is_kept_by_its_hash(study: Study, study_folder: Path) -> None:
@@ -152,7 +164,20 @@ def test_the_pipelines_folders_become_a_table(repository: Path, tmp_path: Path) 
     with Image.open(output / own["picture"]) as image, Image.open(stored) as decoded:
         assert np.array_equal(np.asarray(image), np.asarray(decoded))
     sizes = sorted(int(row["bytes"]) / int(own["bytes"]) for row in rows if row["key"] == own["key"])
-    made = run("make", output, "--model", "gc", "--model", "mse", "--ratio", sizes[-1], "--output", tmp_path / "made")
+    made = run(
+        "make",
+        output,
+        "--model",
+        "gc",
+        "--model",
+        "mse",
+        "--ratio",
+        sizes[-1],
+        "--repeats",
+        3,
+        "--output",
+        tmp_path / "made",
+    )
     assert made.exit_code == 0, made.output
     kinds = {
         (pair.model.codec, pair.other.codec, pair.ratio is None) for pair in read_study(tmp_path / "made")[0].pairs

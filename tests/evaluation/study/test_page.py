@@ -91,7 +91,7 @@ def test_raters_with_keys_are_recovered_within_their_intervals(
     browser: Browser, server: StudyServer, study: Study, study_folder: Path
 ) -> None:
     for number in range(4):
-        rater = Rater(crossing=2.0, slope=1.5, seed=number)
+        rater = Rater(crossing=2.0, slope=1.5, seed=36 + number)
         begin(browser, server)
         for at, trial in enumerate(study.schedules[number]):
             left = rater.choice(study, trial) == "left"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import threading
 import time
@@ -47,10 +48,10 @@ def test_nothing_that_a_browser_gets_tells_what_it_shows(server: StudyServer, st
     got.append(one.ask("/api/vote", ballot(0, "left")))
     shown = one.session()["trials"]
     got += [one.ask(f"/pictures/{trial['left']}.png") for trial in shown]
-    text = b"".join(answer.body + str(answer.headers).encode() for answer in got)
-    for word in ("ours", "theirs", "c4", "q1", "q2", "q4", *SIZES):
-        found = text.count(f'"{word}"'.encode()) + text.count(f"{word}.".encode()) * (word in SIZES)
-        assert found == 0, word
+    text = "".join(str(answer.headers) for answer in got) + b"".join(answer.body for answer in got[:5]).decode()
+    assert [
+        word for word in ("ours", "theirs", "c4", "q1", "q2", "q4", *SIZES) if re.search(rf"\b{word}\b", text)
+    ] == []
     assert all(set(trial) == {"left", "right", "original", "width", "height"} for trial in shown)
     assert len(shown) == len(study.schedules[0]) == 14
     one.close()
