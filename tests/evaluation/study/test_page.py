@@ -37,6 +37,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def browser(chrome: Browser, server: StudyServer) -> Iterator[Browser]:
     """It must ask for nothing but the study's server, and complain of nothing."""
+    chrome.open("about:blank", 1200, 800)  # what was open asks for a server that is gone
     chrome.events.clear()
     yield chrome
     assert {url for url in chrome.requests() if not url.startswith((server.url, "data:", "about:"))} == set()
@@ -121,7 +122,10 @@ def test_a_pixel_of_a_picture_is_a_pixel_of_the_screen(
     browser.call(
         "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
     )
-    browser.wait(f"devicePixelRatio === {scale} && {READY}")
+    browser.wait(
+        f"{READY} && Math.abs(parseFloat(document.querySelector('#left img').style.width) * {scale} - "
+        "now.trial.width) < 0.01"
+    )
     trial = study.schedules[0][0]
     for name, hash in zip(("left", "right", "original"), study.pictures(trial), strict=True):
         box = browser.box(f"#{name} img")
