@@ -77,7 +77,7 @@ def serve(tmp_path: Path, study_folder: Path) -> Iterator[Callable[..., StudySer
 
     yield start
     for one in started:
-        one.kill()
+        one.close()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class StudyServer:
             self.announced = self.process.stdout.readline()
             assert self.announced.startswith("http://"), self.errors()
         except BaseException:
-            self.kill()
+            self.close()
             raise
         self.url = self.announced.split()[0]
         self.address = str(urlsplit(self.url).hostname), int(urlsplit(self.url).port or 0)
@@ -60,7 +60,7 @@ class StudyServer:
         self.process.terminate()
         return self.process.wait(PATIENCE)
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End it at once, if it still runs."""
         self.process.kill()
         self.process.wait()

@@ -253,7 +253,7 @@ def test_a_server_that_goes_and_comes_back_loses_no_answer(
         assert "1 participants and 0 votes so far" in again.announced
         assert [one.choice for one in votes(server, study_folder)] == ["right"]
     finally:
-        again.kill()
+        again.close()
 
 
 def test_the_next_pairs_are_there_before_they_are_due(browser: Browser, server: StudyServer, study: Study) -> None:
