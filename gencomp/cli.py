@@ -30,6 +30,7 @@ from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.commands.compare import compare
 from gencomp.commands.evaluate import evaluate
 from gencomp.commands.models import cache, has_store, models
+from gencomp.commands.study import study
 from gencomp.files import (
     PIPE,
     FileOrPipe,
@@ -107,6 +108,7 @@ def main() -> None:
 
 main.add_command(compare)
 main.add_command(evaluate)
+main.add_command(study)
 
 
 @main.command()

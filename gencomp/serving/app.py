@@ -1,7 +1,6 @@
 """The endpoints. All that takes time is done in the pool; the event loop only waits, counts and refuses."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -11,25 +10,22 @@ from typing import TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gencomp.codec.container import StreamInfo
+from gencomp.serving.answers import SAFE, Endpoint, answered, http_error, page_answer
 from gencomp.serving.body import Bodies
 from gencomp.serving.limits import Limits
-from gencomp.serving.metrics import GONE, Metrics
+from gencomp.serving.metrics import Metrics
 from gencomp.serving.multipart import file_of
 from gencomp.serving.page import page
 from gencomp.serving.pool import Done, Pool
 from gencomp.serving.query import kind_of, nothing, rate_of
-from gencomp.serving.refusal import GoneError, Refusal
+from gencomp.serving.refusal import GONE, GoneError
 from gencomp.serving.service import Answer, Service
 
 T = TypeVar("T")
-Endpoint = Callable[[Request], Coroutine[object, object, Response]]
-
-SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -58,7 +54,7 @@ class Application:
                 )
             ),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+        return Starlette(routes=routes, exception_handlers={HTTPException: http_error})
 
     async def _compress(self, request: Request) -> Response:
         rate = rate_of(request.query_params.multi_items())
@@ -94,7 +90,7 @@ class Application:
             started = time.perf_counter()
             status = GONE
             try:
-                response = await _answered(request, endpoint)
+                response = await answered(request, endpoint)
                 status = response.status_code
                 return response
             finally:
@@ -103,8 +99,7 @@ class Application:
         return answer
 
     async def _page(self, request: Request) -> Response:
-        html, policy = page()
-        return HTMLResponse(html, headers=SAFE | {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
+        return page_answer(page())
 
     async def _model(self, request: Request) -> Response:
         models = self._service.models
@@ -131,32 +126,8 @@ class Application:
         return Response(self._metrics.text(), headers=SAFE | {"Content-Type": media_type})
 
 
-def error_body(message: str) -> dict[str, str]:
-    """The JSON of every refusal."""
-    return {"error": message}
-
-
 def _apply(work: Callable[[bytes], Answer], body: bytes, content_type: str) -> Answer:
     return work(file_of(body, content_type))
-
-
-async def _answered(request: Request, endpoint: Endpoint) -> Response:
-    try:
-        return await endpoint(request)
-    except Refusal as refusal:
-        waits = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
-        return JSONResponse(error_body(str(refusal)), refusal.status, SAFE | waits)
-    except GoneError:
-        return Response(status_code=GONE)
-    except Exception:  # whatever failed, the client gets one line and the operator the traceback
-        logger.exception("%s failed", request.url.path)
-        return JSONResponse(error_body("the server failed"), HTTPStatus.INTERNAL_SERVER_ERROR, SAFE)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    """404 and 405."""
-    assert isinstance(error, HTTPException)
-    return JSONResponse(error_body(error.detail), error.status_code, {**SAFE, **(error.headers or {})})
 
 
 async def _unless_gone(request: Request, work: Coroutine[object, object, T]) -> T:

@@ -14,8 +14,10 @@ from gencomp.serving.refusal import GoneError, Refusal
 class Bodies:
     """Those that are in memory now; belongs to one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, wanted: str = "a picture's or a stream's file") -> None:
+        """`wanted`: what a client is told to send that sends nothing."""
         self._limits = limits
+        self._wanted = wanted
         self._held = 0
 
     @asynccontextmanager
@@ -43,7 +45,7 @@ class Bodies:
         except ClientDisconnect:
             raise GoneError from None
         if not body:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "the request has no body: send a picture's or a stream's file")
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"the request has no body: send {self._wanted}")
 
     def _check_head(self, request: Request) -> None:
         """Refuse by its head what need not be read."""

@@ -7,8 +7,6 @@ from gencomp.serving.pool import Pool
 
 LATENCIES = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Upper bounds of the histogram's buckets, in seconds."""
-GONE = 499
-"""The status under which requests are counted whose client did not wait for an answer."""
 
 
 class Metrics:

@@ -1,4 +1,4 @@
-"""The page at /, one file that needs no other, and the header by which a browser runs only what is in it."""
+"""Pages of one file that need no other, and the header by which a browser runs only what is in them."""
 
 import base64
 import hashlib
@@ -15,17 +15,17 @@ class Page(NamedTuple):
 
     html: str
     policy: str
-    """Content-Security-Policy: the page's own script and style, this server, and pictures that the page made itself."""
+    """Content-Security-Policy: the page's own script and style, this server, and pictures of the sources allowed."""
 
 
 @cache
-def page() -> Page:
-    """Read once."""
-    html = FILE.read_text(encoding="utf-8")
+def page(file: Path = FILE, pictures: str = "blob: data:") -> Page:
+    """Read once. `pictures`: the sources of pictures, by default those alone that the page makes itself."""
+    html = file.read_text(encoding="utf-8")
     return Page(
         html,
         f"default-src 'none'; script-src {_hashes(html, 'script')}; style-src {_hashes(html, 'style')}; "
-        "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        f"img-src {pictures}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     )
 
 

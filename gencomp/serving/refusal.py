@@ -2,6 +2,9 @@
 
 from http import HTTPStatus
 
+GONE = 499
+"""The status under which requests are counted whose client did not wait for an answer."""
+
 
 class Refusal(Exception):
     """What a client is told; the message is one line."""
