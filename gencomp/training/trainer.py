@@ -322,8 +322,8 @@ class Run:
             scores = [judgement.scores for judgement in self._judge(nets.discriminator, x_hat, s)]
             terms = [mse_loss(x_hat.float(), x), *(score.float().square().mean() for score in scores)]
             seen = config.losses.vgg16_images
-            costly = filter(None, (self.perceptual.lpips_vgg, self.perceptual.dists))
-            terms += [mean_distance(x[:seen], x_hat[:seen], network) for network in costly]
+            costly = (self.perceptual.lpips_vgg, self.perceptual.dists)
+            terms += [mean_distance(x[:seen], x_hat[:seen], network) for network in costly if network]
         torch.stack(terms).sum().backward()
         parameters = [*nets.compressor.parameters(), *nets.discriminator.parameters()]
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad.clone() for one in parameters]
