@@ -110,7 +110,7 @@ def main() -> int:
             return 1
         return 0
     say(f"{count} pairs of {SIZE[0]} x {SIZE[1]}, {hardware(torch.device('cpu'))}")
-    found = []
+    found: list[Row] = []
     for name in args.metric or (*METRICS, "kid"):
         found.extend(rows(name, count))
         say(name)
