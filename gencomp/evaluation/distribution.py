@@ -158,7 +158,8 @@ def kernel_distance(
     x, y = np.concatenate(originals), np.concatenate(decoded)
     sums = [_kernel_sums(a, b, counts) for a, b in ((x, x), (y, y), (x, y))]
     own = [_kernel_own(a, counts) for a in (x, y)]
-    kid = _mmd(*(matrix.sum() for matrix in sums), *(diagonal.sum() for diagonal in own), counts.sum())
+    (xx, yy, xy), (own_x, own_y) = (matrix.sum() for matrix in sums), (diagonal.sum() for diagonal in own)
+    kid = _mmd(xx, yy, xy, own_x, own_y, counts.sum())
     if len(counts) < 2:
         return kid, None, None
     # What is left without one picture: less its row and its column, which meet in its own block.

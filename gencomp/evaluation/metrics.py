@@ -116,7 +116,7 @@ class Record(msgspec.Struct, frozen=True):
 
 def records(names: Collection[ChosenMetric]) -> dict[str, Record]:
     """What the metrics named are, and PSNR always."""
-    found = {
+    found: dict[str, Record] = {
         name: Record(metric.title, metric.unit, metric.better, metric.protocol, metric.version, metric.hashes)
         for name, metric in METRICS.items()
         if name in {"psnr", *names}

@@ -41,11 +41,10 @@ class Published(NamedTuple):
 
 def published(dataset: str | None = None) -> list[Published]:
     """The rows of `references.csv`, of one set of pictures or of all. Raises RatesError for a damaged file."""
-    with files("gencomp.evaluation").joinpath("references.csv").open(newline="") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != COLUMNS:
-            raise RatesError(f"references.csv: expected the columns {','.join(COLUMNS)}")
-        rows = [_row(*cells) for cells in reader]
+    reader = csv.reader(files("gencomp.evaluation").joinpath("references.csv").read_text().splitlines())
+    if tuple(next(reader, ())) != COLUMNS:
+        raise RatesError(f"references.csv: expected the columns {','.join(COLUMNS)}")
+    rows = [_row(*cells) for cells in reader]
     return [row for row in rows if dataset in (None, row.dataset)]
 
 

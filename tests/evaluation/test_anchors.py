@@ -1,6 +1,7 @@
 """Classical codecs over their ladders: real encoders, files that Pillow opens, the same bytes each time."""
 
 import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -12,10 +13,14 @@ from PIL import Image, features
 from skimage import data
 
 from gencomp.evaluation.anchors import AnchorsConfig, measure_anchors
+from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.classical import CODECS, ClassicalCodec, ClassicalCodecError
+from gencomp.evaluation.distribution import read_sets
 from gencomp.evaluation.held_out import HeldOutImage
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.rates import read_rows
+from gencomp.weights.failure import MissingWeightsError
+from tests.evaluation.conftest import photograph
 
 CHELSEA = np.asarray(Image.fromarray(data.chelsea()).resize((181, 177)))
 SMALL = CHELSEA[:33, :17]
@@ -106,6 +111,45 @@ def test_the_anchors_have_the_same_bytes_with_any_number_of_threads(tmp_path: Pa
         measure_anchors([HeldOutImage("a", CHELSEA)], LADDERS, tmp_path / str(threads), threads)
     for name in ("images.csv", "files.tar"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_a_second_run_encodes_and_measures_nothing_and_writes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AnchorsConfig(jpeg=(30,), webp=(20,), jpeg2000=(), avif=(), jxl=(30,), bpg=())
+    images = [HeldOutImage("a", CHELSEA), HeldOutImage("b", SMALL)]
+    cache = ResultCache(tmp_path / "cache")
+    measure_anchors(images, config, tmp_path / "plain", 1)
+    measure_anchors(images, config, tmp_path / "cold", 1, cache=cache)
+
+    def refuse(*of: object) -> float:
+        raise AssertionError("it is known already")
+
+    monkeypatch.setattr("gencomp.evaluation.metrics.psnr", refuse)
+    monkeypatch.setattr("gencomp.evaluation.metrics.ms_ssim", refuse)
+    monkeypatch.setattr(ClassicalCodec, "round_trip", refuse)
+    measure_anchors(images, config, tmp_path / "warm", 1, cache=cache)
+    for name in ("images.csv", "files.tar", "protocols.json"):
+        assert len({(tmp_path / folder / name).read_bytes() for folder in ("plain", "cold", "warm")}) == 1
+    with pytest.raises(AssertionError, match="it is known already"):
+        measure_anchors(images, msgspec.structs.replace(config, jpeg=(31,)), tmp_path / "new", 1, cache=cache)
+
+
+def test_all_pictures_at_once_are_measured_for_each_setting(tmp_path: Path) -> None:
+    config = AnchorsConfig(jpeg=(30,), webp=(), jpeg2000=(), avif=(), bpg=())
+    images = [HeldOutImage(key, photograph(key, 256, 256)) for key in ("coffee", "rocket")]
+    try:
+        measure_anchors([*images, HeldOutImage("b", SMALL)], config, tmp_path / "x", 1, ["kid"])
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+    lowest, better = read_sets(tmp_path / "x" / "sets.csv")
+    assert (lowest.setting, better.setting) == ("1", "30")
+    assert lowest.figures.images == better.figures.patches == 2
+    assert lowest.figures.kid is not None and better.figures.kid is not None
+    assert lowest.figures.kid > better.figures.kid
+    found = json.loads((tmp_path / "x" / "protocols.json").read_text())
+    assert list(found["metrics"]) == ["psnr", "kid", "fid"]
+    assert found["codecs"]["jpeg"]["settings"] == ["1", "30"] and found["codecs"]["jpeg"]["version"]
 
 
 def test_a_codec_that_is_absent_is_left_out_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

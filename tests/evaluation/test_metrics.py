@@ -1,15 +1,28 @@
-"""PSNR and MS-SSIM against independent implementations."""
+"""The metrics against independent implementations and published values, and what measures them."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import correlate1d  # type: ignore[import-untyped]
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.evaluation.cache import Cache, ResultCache, picture_digest
+from gencomp.evaluation.metrics import METRICS, Figures, Measurer, ms_ssim, psnr, records
+from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, MetricName
+from gencomp.models.dists import load_dists
+from gencomp.models.lpips import load_lpips
+from gencomp.weights.cache import weights_path
+from gencomp.weights.failure import MissingWeightsError
 
+EXAMPLE = Path(__file__).parents[3] / "shared" / "weights" / "lpips_example"
+"""The images of LPIPS' own repository, where they lie beside the checkout."""
 WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 SIZES = [(176, 176), (177, 241), (300, 451)]
 
@@ -120,3 +133,102 @@ def test_pictures_of_two_sizes_are_refused_with_their_shapes() -> None:
         psnr(photograph(8, 9), photograph(9, 8))
     with pytest.raises(ValueError, match=r"\(8, 9\)"):
         ms_ssim(photograph(8, 9)[..., 0], photograph(8, 9)[..., 0])
+
+
+def weighed(names: Sequence[ChosenMetric], cache: Cache | None = None) -> Measurer:
+    try:
+        return Measurer(names, cache)
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+
+
+def test_every_column_of_the_table_of_rates_is_a_metric() -> None:
+    assert tuple(METRICS) == METRIC_NAMES == Figures._fields
+    assert all(metric.protocol and metric.title for metric in METRICS.values())
+
+
+@pytest.mark.parametrize(("metric", "distances"), [("lpips_alex", (0.722, 0.138)), ("lpips_vgg", (0.569, 0.422))])
+def test_the_official_example_of_lpips_has_its_published_distances(
+    metric: MetricName, distances: tuple[float, float]
+) -> None:
+    measurer = weighed([metric])
+    if not EXAMPLE.is_dir():
+        pytest.skip("the example images of LPIPS are not here")
+    reference, *distorted = (
+        np.asarray(Image.open(EXAMPLE / f"ex_{name}.png").convert("RGB")) for name in ("ref", "p0", "p1")
+    )
+    original = measurer.beside(reference)
+    found = [getattr(original(y), metric) for y in distorted]
+    assert found == pytest.approx(distances, abs=0.0006)
+
+
+def test_the_learned_metrics_are_those_of_their_networks_and_only_those_asked_for_are_there() -> None:
+    x = photograph(70, 90)
+    y = blurred(x)
+    figures = weighed(["dists", "lpips_vgg"])(x, y)
+    a, b = (torch.from_numpy(z.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for z in (x, y))
+    networks = {
+        "dists": load_dists(weights_path("dists"), weights_path("lpips-vgg")),
+        "lpips_vgg": load_lpips(weights_path("lpips-vgg"), "vgg"),
+    }
+    for name, network in networks.items():
+        assert getattr(figures, name) == pytest.approx(network(a, b).item(), abs=1e-6)
+    assert (figures.psnr, figures.ms_ssim, figures.lpips_alex) == (psnr(x, y), None, None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "smallest"), [("lpips_alex", 32), ("lpips_vgg", 32), ("dists", 16), ("ssimulacra2", 8)]
+)
+def test_a_learned_metric_leaves_out_what_is_too_small_for_it(metric: MetricName, smallest: int) -> None:
+    measurer = weighed([metric])
+    for side, there in ((smallest - 1, False), (smallest, True)):
+        x = photograph(40, side)
+        assert (getattr(measurer(x, noisy(x, 30)), metric) is not None) == there
+
+
+def test_ssimulacra2_is_that_of_its_package_and_100_for_equal_pictures(tmp_path: Path) -> None:
+    from ssimulacra2 import compute_ssimulacra2
+
+    x = photograph(120, 90)
+    y = blurred(x)
+    for name, z in (("x", x), ("y", y)):
+        Image.fromarray(z).save(tmp_path / f"{name}.png")
+    figures = Measurer(["ssimulacra2"])(x, y)
+    assert figures.ssimulacra2 == compute_ssimulacra2(str(tmp_path / "x.png"), str(tmp_path / "y.png"))
+    assert Measurer(["ssimulacra2"])(x, x).ssimulacra2 == 100
+
+
+def test_what_is_missing_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="gencomp weights fetch lpips-alex.* out of evaluation.metrics"):
+        Measurer(["lpips_alex"])
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    with pytest.raises(FileNotFoundError, match="ssimulacra2 needs .*pip install 'gencomp.eval.'"):
+        Measurer(["ssimulacra2"])
+
+
+def test_a_cache_answers_for_what_was_measured_and_no_more(tmp_path: Path) -> None:
+    x = photograph(180, 190)
+    y = noisy(x, 9)
+    cache = ResultCache(tmp_path)
+    first = Measurer(["psnr"], cache).beside(x)(y)
+    [entry] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    entry.write_bytes(entry.read_bytes().replace(str(first.psnr).encode(), b"12.5"))
+    original = Measurer(["psnr", "ms_ssim"], cache).beside(x)
+    assert original.known(picture_digest(y)) is None  # it has no MS-SSIM
+    both = original(y)
+    assert both.psnr == 12.5 and both.ms_ssim == ms_ssim(x, y)
+    assert original.known(picture_digest(y)) == both
+    assert original.known(picture_digest(x)) is None
+    entry.write_bytes(b"damaged")
+    assert original(y).psnr == psnr(x, y)
+
+
+def test_records_say_how_each_metric_was_computed_and_with_which_weights() -> None:
+    found = records(["lpips_vgg", "kid", "dists"])
+    assert list(found) == ["psnr", "lpips_vgg", "dists", "kid", "fid"]
+    assert set(found["dists"].weights) == {"dists", "lpips-vgg"}
+    assert all(len(sha) == 64 for record in found.values() for sha in record.weights.values())
+    assert found["fid"].protocol == found["kid"].protocol and "10,000" in found["fid"].protocol
+    assert records(["ssimulacra2"])["ssimulacra2"].version
+    assert len({metric.identity for metric in METRICS.values()}) == len(METRICS)

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gencomp.weights.arrays import torch_arrays, unpickled_arrays
+from gencomp.weights.arrays import script_arrays, torch_arrays, unpickled_arrays
 from gencomp.weights.failure import WeightsError
 from tests.weights.packages import old_pickle, tree
 
@@ -82,3 +83,56 @@ def test_torch_files_of_something_else_are_refused(value: object) -> None:
     torch.save(value, file)
     with pytest.raises(WeightsError):
         torch_arrays(file.getvalue())
+
+
+class Block(torch.nn.Module):
+    """Something with tensors below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stride = [2, 1]
+        self.inner = torch.nn.Sequential(torch.nn.Conv2d(3, 4, (1, 3)), torch.nn.PReLU(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+def scripted(module: torch.nn.Module) -> bytes:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), file)
+    return file.getvalue()
+
+
+def with_pickle(data: bytes, pickled: bytes) -> bytes:
+    """A TorchScript file with another data.pkl."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickled if name.endswith("/data.pkl") else old.read(name))
+    return file.getvalue()
+
+
+def test_the_tensors_of_a_torchscript_file_are_read_by_the_path_of_their_attribute() -> None:
+    block = Block().eval()
+    found = script_arrays(scripted(block))
+    state = {name.replace(".", "/"): tensor.numpy() for name, tensor in block.state_dict().items()}
+    assert set(found) == set(state)
+    assert all(np.array_equal(found[name], state[name]) for name in state)
+
+
+def test_a_torchscript_file_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    data = with_pickle(scripted(Block()), pickle.dumps({"more": Command(tmp_path / "made")}, 2))
+    with pytest.raises(WeightsError, match="asks for .*system"):
+        script_arrays(data)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", scripted(Block())[:-500], with_pickle(scripted(Block()), b"damaged")])
+def test_a_damaged_torchscript_file_is_refused(data: bytes) -> None:
+    with pytest.raises(WeightsError, match="not a TorchScript file"):
+        script_arrays(data)
+
+
+def test_tensors_of_other_types_are_refused() -> None:
+    with pytest.raises(WeightsError, match="asks for torch.DoubleStorage"):
+        script_arrays(scripted(torch.nn.Linear(2, 2).double()))

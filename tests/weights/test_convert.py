@@ -63,3 +63,22 @@ def test_alpha_and_beta_of_dists_become_rows() -> None:
     found = converted("dists", arrays)
     assert {name: array.shape for name, array in found.items()} == {"alpha": (1475,), "beta": (1475,)}
     assert found["beta"].min() == 1
+
+
+def test_inceptions_normalisation_is_folded_into_its_convolutions() -> None:
+    random = np.random.default_rng(0)
+    shapes = {"weight": (4, 3, 3, 1), "beta": (4,), "mean": (4,), "var": (4,)}
+    arrays = {
+        f"net/layers/{layer}/{part}": random.random(shape, np.float32) + 0.1
+        for layer in ("conv", "mixed/tower/conv_1")
+        for part, shape in shapes.items()
+    }
+    found = converted("inception-script", arrays)
+    assert list(found) == [f"convolutions.{i}.{part}" for i in range(2) for part in ("weight", "bias")]
+    x = torch.from_numpy(random.random((2, 3, 9, 9), np.float32))
+    weight, beta, mean, variance = (
+        torch.from_numpy(arrays[f"net/layers/mixed/tower/conv_1/{part}"]) for part in shapes
+    )
+    plain = torch.nn.functional.batch_norm(conv2d(x, weight), mean, variance, bias=beta, eps=1e-3)
+    folded = conv2d(x, *(torch.from_numpy(found[f"convolutions.1.{part}"]) for part in ("weight", "bias")))
+    assert torch.allclose(plain, folded, atol=1e-5)
