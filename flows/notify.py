@@ -4,6 +4,7 @@ The block's address is a secret of the server; a flow knows its name only, such 
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 import httpx
@@ -13,9 +14,11 @@ from prefect.blocks.notifications import NotificationBlock
 from prefect.blocks.webhook import Webhook
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from flows import summary
 from flows.network import RETRY_SECONDS, may_pass
 
 
@@ -64,6 +67,32 @@ def notify(block: str, news: News) -> State[None]:
         return Failed(message=f"{block}: not sent ({type(error).__name__})")
     get_run_logger().info("told %s", block)
     return Completed(message=f"told {block}")
+
+
+def tell(block: str, flow: str, root: Path, state: State[None]) -> None:
+    """Send what came of a flow run in the checkout `root`. What does not arrive is logged, and changes nothing else."""
+    models, _ = summary.registered(root)
+    report = root / summary.REPORT
+    news = News(
+        flow=flow,
+        state=state.name or "",
+        message=state.message or "",
+        run=flow_run.get_flow_run_ui_url() or "",
+        report=report.as_uri() if report.exists() else "",
+        models=[
+            {
+                "variant": model.variant,
+                "model": model.model,
+                "version": model.version,
+                "aliases": " ".join(model.aliases),
+                "run": model.link or model.run,
+            }
+            for model in models
+        ],
+    )
+    told = notify(block, news, return_state=True)
+    if not told.is_completed():
+        get_run_logger().warning("nobody was told: %s", told.message)
 
 
 async def _sent(block: NotificationBlock, news: News) -> None:

@@ -1,7 +1,7 @@
 """The step before a retraining: what was imported into the checkout is compared with its source.
 
-`dvc import-url` and `dvc import` keep a list or a data set with its source's version; a dataset whose `watch` names it is
-downloaded again when it changes. What lies in the checkout or on a local disk needs no refreshing: DVC looks itself.
+`dvc import-url` and `dvc import` keep a list or a data set with its source's version; a dataset whose `watch` names it
+is downloaded again when it changes. What lies in the checkout or on a local disk needs no refreshing: DVC looks itself.
 """
 
 from prefect import get_run_logger, task

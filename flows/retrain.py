@@ -5,13 +5,11 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import summary
 from flows.environment import for_stages
 from flows.lock import CheckoutBusyError, hold_checkout
-from flows.notify import News, notify
+from flows.notify import tell
 from flows.refresh import refresh
 from flows.repro import Dvc, DvcError
 from flows.reproduce import reproduce
@@ -34,7 +32,7 @@ def retrain(parallel: int = 1, gpu_slots: int | None = None, notify_block: str |
         with hold_checkout(root):
             state = _retrain(root, parallel, gpu_slots)
             if notify_block and state.message != NOTHING_TO_DO:
-                _tell(notify_block, root, state)
+                tell(notify_block, "retrain", root, state)
             return state
     except CheckoutBusyError as error:
         return Failed(message=str(error))
@@ -55,29 +53,3 @@ def _retrain(root: Path, parallel: int, gpu_slots: int | None) -> State[None]:
         return Failed(message=str(error))
     finally:
         dvc.end()
-
-
-def _tell(block: str, root: Path, state: State[None]) -> None:
-    """A message that does not arrive is logged; the retraining is none the worse for it."""
-    models, _ = summary.registered(root)
-    report = root / summary.REPORT
-    news = News(
-        flow="retrain",
-        state=state.name or "",
-        message=state.message or "",
-        run=flow_run.get_flow_run_ui_url() or "",
-        report=report.as_uri() if report.exists() else "",
-        models=[
-            {
-                "variant": model.variant,
-                "model": model.model,
-                "version": model.version,
-                "aliases": " ".join(model.aliases),
-                "run": model.link or model.run,
-            }
-            for model in models
-        ],
-    )
-    told = notify(block, news, return_state=True)
-    if not told.is_completed():
-        get_run_logger().warning("nobody was told: %s", told.message)

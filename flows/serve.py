@@ -86,7 +86,7 @@ def serve(cron: str | None, parameters: dict[str, int | str | None]) -> None:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
-    from flows.release import release
+    from flows.champion import release
     from flows.retrain import retrain
     from flows.runner import StoppableRunner
 
