@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.guard import Guarded
 
 HOST = "127.0.0.1"
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 """How long a server may take until it answers, in seconds; the first start creates its database."""
 _POLL_SECONDS = 0.1
 _PAUSE_SECONDS = 1.0
