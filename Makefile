@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: pipeline test lint format deps lock profile clean
+.PHONY: pipeline test reproduce-check lint format deps lock profile clean
 
 pipeline: $(VENV)/installed ## everything, from photographs to a registered model and a compressed picture
 	python -m stages.validate
@@ -21,6 +21,9 @@ pipeline: $(VENV)/installed ## everything, from photographs to a registered mode
 
 test: $(VENV)/installed lint ## every test
 	pytest
+
+reproduce-check: $(VENV)/installed ## two clones of this commit, computed from nothing, and a table of their hashes
+	python -m benchmarks.reproduce
 
 lint: $(VENV)/installed ## style, formatting, types
 	ruff check .
@@ -48,4 +51,4 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 	touch $@
 
 clean: ## remove everything that can be made again, the environment too
-	rm -rf $(VENV) .scratch data models history evaluation metrics anchors gate report first-picture
+	rm -rf $(VENV) .scratch data models history evaluation metrics anchors gate selftest report first-picture

@@ -6,7 +6,6 @@ commands that run networks, so that the others start fast.
 
 import functools
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
+from gencomp.commands.models import cache, has_store, models
 from gencomp.files import (
     PIPE,
     FileOrPipe,
@@ -44,7 +44,6 @@ from gencomp.files import (
     write,
 )
 from gencomp.folders import Job, Result, Tally, carry_out, plan
-from gencomp.models.content import content_hash
 from gencomp.progress import moving_line
 from gencomp.references import DEFAULT_REFERENCE, LOCAL_MODELS, UnknownModelError
 
@@ -60,8 +59,6 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
 """Of pictures that are looked for in folders."""
 STREAM_ENDING = ".gnc"
-DEFAULT_STORE = Path("mlflow.db")
-"""The model store that the pipeline makes in its working folder."""
 
 FilePath = click.Path(path_type=Path)
 force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
@@ -239,7 +236,8 @@ def decompress(
     `-` stands for standard input or output. Where IN is a folder, so is OUT: each stream a.gnc in IN becomes a.png in
     OUT. Files that are in OUT already are left alone, so a run that was broken off is taken up by repeating it.
 
-    Without --model, the stream's model is looked up among the shipped models, the pulled ones, and in ./models.
+    Without --model, the stream's model is looked up among the shipped models, the pulled ones, in ./models, and in the
+    model store that MLFLOW_TRACKING_URI names or ./mlflow.db is, where it is found and pulled whatever its alias.
 
     \b
     Example:
@@ -318,46 +316,7 @@ def export(folder: Path, model: str | None) -> None:
         click.echo(f"{path}: {path.stat().st_size} bytes")
 
 
-@main.group()
-def models() -> None:
-    """List and pull trained models.
-
-    \b
-    Example:
-      gencomp models list
-    """
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the shipped models, those in ./models, the pulled ones, and the registered ones where there is a store.
-
-    \b
-    Example:
-      gencomp models list
-    """
-    for package in references.shipped():
-        _list_row("shipped", content_hash(package), package.name)
-    for where, folder in (("local", LOCAL_MODELS), ("pulled", _cache())):
-        for package in references.packages(folder):
-            _list_row(where, content_hash(package), str(package))
-    if os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE.exists():
-        for version in references.registered():
-            _list_row("registered", version.package, version.reference)
-
-
-@models.command("pull")
-@click.argument("ref", metavar="REF")
-@click.argument("folder", metavar="DIR", type=FilePath)
-def pull_model(ref: str, folder: Path) -> None:
-    """Download the registered model REF into the new folder DIR.
-
-    \b
-    Example:
-      gencomp models pull models:/gencomp-gc@champion models/gc
-    """
-    check_new_folder(folder)
-    click.echo(references.pull(ref, folder))
+main.add_command(models)
 
 
 @main.group()
@@ -561,7 +520,7 @@ def serve(
         if not ready.loopback:
             click.echo("gencomp: other machines reach it, without password or encryption", err=True)
 
-    run(lambda: Models(model or DEFAULT_REFERENCE, cache=_cache()), limits, host, port, announce)
+    run(lambda: Models(model or DEFAULT_REFERENCE, cache=cache()), limits, host, port, announce)
 
 
 @main.command()
@@ -658,27 +617,20 @@ def _sum_up(target: Path, tally: Tally) -> None:
 def _codec(ref: str | Path) -> "Codec":
     from gencomp.codec.codec import Codec
 
-    return Codec.from_reference(ref, cache=_cache())
-
-
-def _cache() -> Path:
-    return references.cache_folder(os.environ.get("XDG_CACHE_HOME"))
+    return Codec.from_reference(ref, cache=cache())
 
 
 def _find_model(fingerprint: bytes) -> Path:
-    candidates = references.shipped() + references.packages(_cache()) + references.packages(LOCAL_MODELS)
-    found = references.find(fingerprint, candidates)
+    store = has_store()
+    found = references.made_by(fingerprint, cache=cache(), store=store)
     if found is None:
         wanted = fingerprint[:FINGERPRINT_BYTES].hex()
+        where = "not registered" if store else "there is no model store"
         raise UnknownModelError(
-            f"made by model {wanted}, which is not shipped, not pulled and not in ./{LOCAL_MODELS}: "
-            "give it with --model REF"
+            f"made by model {wanted}, which is not shipped, not pulled and not in ./{LOCAL_MODELS}, and {where}: "
+            "give it with --model REF, or set MLFLOW_TRACKING_URI"
         )
     return found
-
-
-def _list_row(where: str, content: str, name: str) -> None:
-    click.echo(f"{where:<11}{content[:12]:<12}  {name}")
 
 
 @contextmanager

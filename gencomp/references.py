@@ -66,7 +66,7 @@ def pull(ref: str, folder: Path) -> Path:
     """
     if not ref.startswith(REGISTRY_SCHEME):
         raise UnknownModelError(f"{ref} is not a registered model: expected {REGISTRY_SCHEME}NAME@ALIAS or /VERSION")
-    with _registry_installed():
+    with registry_installed():
         from gencomp.registry.release import pull
 
         return pull(ref, folder)
@@ -74,10 +74,19 @@ def pull(ref: str, folder: Path) -> Path:
 
 def registered() -> "list[RegisteredVersion]":
     """All registered models, from the store that the environment names. Raises UnknownModelError without MLflow."""
-    with _registry_installed():
+    with registry_installed():
         from gencomp.registry.release import versions
 
         return versions()
+
+
+@contextmanager
+def registry_installed() -> Iterator[None]:
+    """Turn a missing MLflow into UnknownModelError, which says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UnknownModelError(f"registered models need {error.name}: pip install 'gencomp[registry]'") from None
 
 
 def packages(folder: Path) -> list[Path]:
@@ -100,6 +109,24 @@ def find(fingerprint: bytes, candidates: Iterable[Path]) -> Path | None:
     return None
 
 
+def made_by(fingerprint: bytes, *, cache: Path | None = None, store: bool = False) -> Path | None:
+    """The package of the model that made a stream with this fingerprint; None where no known one did.
+
+    Looked for among the shipped models, the pulled ones in `cache` (as in `resolve`), those in LOCAL_MODELS, and, with
+    `store`, all versions in the MLflow store that the environment names, former champions included; one that is found
+    there is pulled into `cache`. Raises RegistryError when the store cannot give it, UnknownModelError without MLflow.
+    """
+    kept = cache or cache_folder(None)
+    found = find(fingerprint, [*shipped(), *packages(kept), *packages(LOCAL_MODELS)])
+    if found is not None or not store:
+        return found
+    with registry_installed():
+        from gencomp.registry.release import made_by
+
+        ref = made_by(fingerprint)
+    return None if ref is None else _pull_into(kept, ref)
+
+
 def _shipped_as(name: str) -> Path | None:
     """The shipped package `<kind>-<number>`, or the one of the highest number where only the kind is given."""
     fitting = [folder for folder in shipped() if name in (folder.name, _name_and_number(folder)[0])]
@@ -114,14 +141,6 @@ def _name_and_number(folder: Path) -> tuple[str, int]:
 def _offer() -> str:
     names = ", ".join(folder.name for folder in shipped())
     return names or f"no models, so name a package folder or {REGISTRY_SCHEME}NAME@ALIAS"
-
-
-@contextmanager
-def _registry_installed() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UnknownModelError(f"registered models need {error.name}: pip install 'gencomp[registry]'") from None
 
 
 def _pull_into(cache: Path, ref: str) -> Path:

@@ -1,4 +1,5 @@
-"""Judge a variant by itself: exact symbols, files within the bound, sane metrics, the package that was evaluated."""
+"""Judge a variant by itself: exact symbols, files within the bound, sane metrics, the package that was evaluated, and
+a codec that decodes the shipped vectors."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import msgspec
 from gencomp.codec.container import StreamError, bound_bytes, describe
 from gencomp.config import convert
 from gencomp.data.atomic import replacing
-from gencomp.evaluation.gate import GateConfig, Measured, Verdict, absolute_checks, passed, verdict_json
+from gencomp.evaluation.gate import GateConfig, Measured, SelfTest, Verdict, absolute_checks, passed, verdict_json
 from gencomp.evaluation.rates import RateRow, mean, read_rows
 from gencomp.models.content import content_hash
 from stages.entry import StageError, params, run
@@ -59,7 +60,9 @@ def main(variant: str) -> None:
     rows = read_rows(evaluation / "images.csv")
     bound = bound_bpp(latent, rows, coded_channels(evaluation / "streams", rows) if latent.nested else {})
     digest = content_hash(package)
-    checks = absolute_checks(measured, digest, bound, params(GateConfig, "gate"))
+    vectors = Path("selftest/cpu.json")
+    selftest = convert(json.loads(vectors.read_text()), SelfTest, str(vectors))
+    checks = absolute_checks(measured, digest, bound, params(GateConfig, "gate"), selftest)
     verdict = Verdict(variant, digest, passed(checks), checks)
     with replacing(Path(f"gate/{variant}.json")) as temporary:
         temporary.write_bytes(verdict_json(verdict))

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,11 +12,25 @@ import msgspec
 
 from gencomp.config import convert
 from gencomp.evaluation.gate import Measured, Tolerances, Verdict
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutImage, evaluation_images
 from gencomp.registry.candidate import Candidate, Released, release
+from gencomp.registry.manifests import PRIVATE_SOURCES, TrainingData
 from gencomp.registry.store import RegistryError, flatten, store_uri
 from stages.entry import StageError, params, run
 
 T = TypeVar("T")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a dataset comes from, so far as it matters here."""
+
+    kind: str
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """An entry of `datasets`, so far as it matters here."""
+
+    source: Source
 
 
 class RegistryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,8 +46,9 @@ def main() -> None:
     """Find or register each variant by content, record its evaluation, and move `challenger` and `champion`."""
     config = params(RegistryConfig, "registry")
     variants = params(dict[str, dict[str, object]], "variants")
+    sources = params(dict[str, Dataset], "datasets")
     commit = _commit()
-    candidates = [_candidate(variant, section, config.prefix, commit) for variant, section in variants.items()]
+    candidates = [_candidate(variant, section, config.prefix, commit, sources) for variant, section in variants.items()]
     try:
         for released in release(store_uri(), candidates, config.tolerances, _evaluate):
             print(_line(released))
@@ -41,7 +56,15 @@ def main() -> None:
         raise StageError(str(error)) from None
 
 
-def _candidate(variant: str, section: Mapping[str, object], prefix: str, commit: str | None) -> Candidate:
+def _candidate(
+    variant: str, section: Mapping[str, object], prefix: str, commit: str | None, sources: Mapping[str, Dataset]
+) -> Candidate:
+    dataset = str(section.get("dataset"))
+    if dataset not in sources:
+        raise StageError(f"params.yaml: variants.{variant} needs the dataset {dataset}: there are {', '.join(sources)}")
+    data = TrainingData(dataset, Path("data/shards") / dataset, sources[dataset].source.kind not in PRIVATE_SOURCES)
+    if not data.manifest.is_file():
+        raise StageError(f"{data.manifest} is missing: run dvc repro")
     return Candidate(
         variant=variant,
         name=f"{prefix}-{variant}",
@@ -50,8 +73,17 @@ def _candidate(variant: str, section: Mapping[str, object], prefix: str, commit:
         verdict=_read(Path(f"gate/{variant}.json"), Verdict),
         params=flatten(section),
         history=Path(f"history/{variant}.csv"),
+        data=data,
         commit=commit,
+        lock=Path("dvc.lock"),
+        pictures=_pictures(data.shards),
+        decoded=Path(f"evaluation/{variant}/decoded"),
     )
+
+
+def _pictures(shards: Path) -> Iterator[HeldOutImage]:
+    """Read when they are asked for."""
+    yield from evaluation_images(params(EvaluationConfig, "evaluation"), shards)
 
 
 def _line(released: Released) -> str:

@@ -24,6 +24,7 @@ from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
+from gencomp.registry.manifests import PRIVATE_SOURCES, TrainingData
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
 from gencomp.training.context import ContextConfig, fit_context
@@ -37,8 +38,6 @@ from gencomp.weights.failure import MissingWeightsError
 from stages.entry import StageError, params, run
 from stages.scratch import scratch
 
-PRIVATE_SOURCES = ("cityscapes",)
-"""Sources whose pictures may not be passed on, and so never become artifacts of a tracking server."""
 TABLE_IMAGES = 2000
 """Training images whose symbols the tables are counted on."""
 
@@ -141,7 +140,7 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
     settings = flatten(msgspec.to_builtins(config))
     shown = params(str, "datasets", config.dataset, "source", "kind") not in PRIVATE_SOURCES
     with (
-        RunLogger(name=variant, content=key, params=settings) as logger,
+        RunLogger(variant, key, settings, data=TrainingData(config.dataset, shards, shown)) as logger,
         progress_line(variant, config.training.steps) as line,
     ):
 

@@ -80,14 +80,16 @@ def write() -> None:
 
 def extra_files(definition: dict[str, object]) -> list[str]:
     """What a stage reads beside its modules: the page template of the report, the shipped models that a training may
-    start from."""
+    start from, and the vectors that they decode."""
     entry = stage_entry(definition)
     templates = (
         str(template.relative_to(ROOT))
         for folder in {Path(module).parent for module in closure(entry) if module.endswith("report.py")}
         for template in (ROOT / folder).glob("*.jinja")
     )
-    return sorted(templates) + (shipped_files() if entry == "stages/train.py" else [])
+    vectors = ["gencomp/shipped/vectors.json"] if entry == "stages/selftest.py" else []
+    shipped = shipped_files() if entry in ("stages/train.py", "stages/selftest.py") else []
+    return sorted(templates) + shipped + vectors
 
 
 def shipped_files() -> list[str]:

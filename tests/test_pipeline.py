@@ -22,8 +22,9 @@ import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTPUTS = ("data/raw", "data/semantics", "data/shards", "models", "history", "evaluation", "metrics", "gate", "report")
-STAGES = ("download", "semantics", "shard", "train", "evaluate", "gate")
+MADE = ("models", "history", "evaluation", "metrics", "selftest", "gate", "report")
+OUTPUTS = ("data/raw", "data/semantics", "data/shards", *MADE)
+STAGES = ("download", "semantics", "shard", "train", "evaluate", "selftest", "gate")
 TRAINING = {
     "steps": 24,
     "batch": 2,

@@ -25,6 +25,12 @@ class Tolerances(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Below the champion, absolute."""
     bpp: Amount
     """Above the champion, as a share of its rate: 0.05 is 5 %."""
+    lpips: Amount = 0.01
+    """Of both networks, above the champion, absolute."""
+    dists: Amount = 0.01
+    """Above the champion, absolute."""
+    miou: Amount = 0.02
+    """Below the champion, absolute."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +54,25 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in."""
     max_bpp: float | None = None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    lpips_alex: float | None = None
+    """LPIPS with AlexNet, lower is better; None: not measured, and so not judged, as all that follows."""
+    lpips_vgg: float | None = None
+    """LPIPS with VGG16, lower is better."""
+    dists: float | None = None
+    """Lower is better."""
+    miou: float | None = None
+    """Of labels that a segmentation network finds in reconstructions, in [0, 1]."""
+    fingerprint: str = ""
+    """Head of the model's fingerprint, 8 hex digits, as files carry it; empty where an evaluation did not tell."""
+
+
+class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the codec here decodes the shipped vectors as it must; the content of `selftest/cpu.json`."""
+
+    vectors: int
+    """Decoded, those of every shipped model."""
+    failed: int
+    """Of which symbols or colours came out otherwise."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -78,13 +103,15 @@ class Verdict(msgspec.Struct, frozen=True):
     """Every check, failed or not."""
 
 
-def absolute_checks(measured: Measured, package: str, bound_bpp: float, config: GateConfig) -> list[Check]:
-    """Is it this package, exact, within its rate, and sane?
+def absolute_checks(
+    measured: Measured, package: str, bound_bpp: float, config: GateConfig, selftest: SelfTest
+) -> list[Check]:
+    """Is it this package, exact, within its rate, and sane, and does the codec decode what all versions of it must?
 
     `package` is the content hash of the package at hand, `bound_bpp` the bound on its rate on the same pictures,
     header included.
     """
-    found = [measured.bpp, measured.psnr, *([] if measured.ms_ssim is None else [measured.ms_ssim])]
+    found = _numbers(measured)
     return [
         _check("package", measured.package == package, measured.package, package, "evaluated {}, at hand {}"),
         _check("images", measured.images > 0, measured.images, 1, "{} pictures evaluated, at least {}"),
@@ -99,14 +126,23 @@ def absolute_checks(measured: Measured, package: str, bound_bpp: float, config: 
             "finite", all(map(math.isfinite, found)), sum(map(math.isfinite, found)), len(found), "{} of {} metrics"
         ),
         _check("psnr", measured.psnr >= config.minimum_psnr, measured.psnr, config.minimum_psnr, "{} dB, at least {}"),
-        _check("ms-ssim", 0 <= (measured.ms_ssim or 0) <= 1, measured.ms_ssim, 1, "{}, from 0 to {}"),
+        *_share("ms-ssim", measured.ms_ssim),
+        *_share("miou", measured.miou),
+        _check(
+            "conformance",
+            selftest.vectors > 0 and selftest.failed == 0,
+            selftest.failed,
+            0,
+            f"{{}} of {selftest.vectors} shipped vectors decode otherwise, at most {{}}",
+        ),
     ]
 
 
 def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> list[Check]:
     """Is the candidate, on the same pictures, not worse than the champion beyond the tolerances?
 
-    Two models that fill up one limit with as many channels as fit are free to take more or less of it.
+    Two models that fill up one limit with as many channels as fit are free to take more or less of it. A metric that
+    one of them was not measured by is not compared; MS-SSIM depends on the pictures alone, so both have it or none.
     """
     same = candidate.evaluation_digest == champion.evaluation_digest
     psnr = champion.psnr - tolerances.psnr
@@ -116,6 +152,10 @@ def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> 
         _check("pictures", same, candidate.evaluation_digest, champion.evaluation_digest, "evaluated on {} and {}"),
         _check("psnr", candidate.psnr >= psnr, candidate.psnr, psnr, "{} dB, at least {}"),
         *_compare_similarity(candidate.ms_ssim, champion.ms_ssim, tolerances.ms_ssim),
+        *_at_most("lpips-alex", candidate.lpips_alex, champion.lpips_alex, tolerances.lpips),
+        *_at_most("lpips-vgg", candidate.lpips_vgg, champion.lpips_vgg, tolerances.lpips),
+        *_at_most("dists", candidate.dists, champion.dists, tolerances.dists),
+        *_at_least("miou", candidate.miou, champion.miou, tolerances.miou),
         _check("rate", candidate.bpp <= bpp, candidate.bpp, bpp, "{} bpp, at most {}"),
     ]
 
@@ -130,11 +170,35 @@ def verdict_json(verdict: Verdict) -> bytes:
     return msgspec.json.format(msgspec.json.encode(verdict), indent=2) + b"\n"
 
 
+def _numbers(measured: Measured) -> list[float]:
+    """All that was measured of the pictures."""
+    similar = (measured.ms_ssim, measured.lpips_alex, measured.lpips_vgg, measured.dists, measured.miou)
+    return [measured.bpp, measured.psnr, *(value for value in similar if value is not None)]
+
+
+def _share(name: str, value: float | None) -> list[Check]:
+    return [] if value is None else [_check(name, 0 <= value <= 1, value, 1, "{}, from 0 to {}")]
+
+
 def _compare_similarity(candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
     if champion is None:
         return []
     bound = champion - tolerance
     return [_check("ms-ssim", candidate is not None and candidate >= bound, candidate, bound, "{}, at least {}")]
+
+
+def _at_least(name: str, candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
+    if candidate is None or champion is None:
+        return []
+    bound = champion - tolerance
+    return [_check(name, candidate >= bound, candidate, bound, "{}, at least {}")]
+
+
+def _at_most(name: str, candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
+    if candidate is None or champion is None:
+        return []
+    bound = champion + tolerance
+    return [_check(name, candidate <= bound, candidate, bound, "{}, at most {}")]
 
 
 def _check(name: str, holds: bool, value: float | str | None, bound: float | str, sentence: str) -> Check:

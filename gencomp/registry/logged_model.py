@@ -20,9 +20,10 @@ ARTIFACT = "model"
 
 
 def log_and_register(
-    client: "MlflowClient", name: str, package: Path, run: str, tags: dict[str, str]
+    client: "MlflowClient", name: str, package: Path, run: str, tags: dict[str, str], description: str = ""
 ) -> "ModelVersion":
-    """Upload the model to its run, and make it a new version of the registered model, tags included, in one step.
+    """Upload the model to its run, and make it a new version of the registered model, tags and description included,
+    in one step.
 
     A repetition after an interruption writes the same files again. Runs no model and imports no network library.
     """
@@ -31,7 +32,7 @@ def log_and_register(
         client.log_artifacts(run, str(saved), ARTIFACT)
     _create_registered_model(client, name)
     source = f"{client.get_run(run).info.artifact_uri}/{ARTIFACT}"
-    return client.create_model_version(name, source, run_id=run, tags=tags)
+    return client.create_model_version(name, source, run_id=run, tags=tags, description=description or None)
 
 
 def save_model(package: Path, scratch: Path) -> Path:

@@ -1,21 +1,13 @@
-"""Versions of registered models: registered once per content, judged, promoted, listed and pulled.
-
-A version carries all that a comparison needs as tags, so that no model is downloaded for one. Aliases say which
-version is `champion` (used) and which is `challenger` (passed the gate, and lost or not yet met the champion).
-"""
+"""Versions of registered models: found by content or by the fingerprint in a stream, listed and pulled."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from gencomp.config import ConfigError, convert
-from gencomp.evaluation.gate import Check, Measured, Tolerances, Verdict, compare, passed
 from gencomp.models.content import PACKAGE_FILES, content_hash
 from gencomp.registry.store import (
     PACKAGE_TAG,
@@ -33,15 +25,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SCHEME = "models:/"
-CHAMPION, CHALLENGER = "champion", "challenger"
-MEASURED_TAG = "gencomp.measured."
-"""Head of the tags that hold the latest evaluation, one per field of `Measured`."""
-GATE_TAG = "gencomp.gate"
-COMPARISON_TAG = "gencomp.comparison"
+CHAMPION = "champion"
+FINGERPRINT_TAG = "gencomp.fingerprint"
+"""Tag of a version: the head of its model's fingerprint, 8 hex digits, as its streams carry it."""
 PACKAGE_ARTIFACT = "artifacts/package"
 """Where the package lies in a logged model."""
-
-State = Literal["champion", "challenger", "rejected"]
 
 
 class RegisteredVersion(NamedTuple):
@@ -58,13 +46,6 @@ class RegisteredVersion(NamedTuple):
         """The model reference that names it, by alias where it has one."""
         alias = CHAMPION if CHAMPION in self.aliases else next(iter(self.aliases), None)
         return f"{SCHEME}{self.name}@{alias}" if alias else f"{SCHEME}{self.name}/{self.version}"
-
-
-class Promotion(NamedTuple):
-    """What a version is after it was judged, and why."""
-
-    state: State
-    reasons: list[str]
 
 
 @contextmanager
@@ -84,7 +65,7 @@ def versions(uri: str | None = None) -> list[RegisteredVersion]:
     """All versions of all registered models, by name and number. Raises RegistryError."""
     uri = uri or store_uri()
     with store_errors(uri):
-        client = _reader(uri)
+        client = reader(uri)
         models = {model.name: model.aliases for model in client.search_registered_models(max_results=1000)}
         found = [version for name in sorted(models) for version in client.search_model_versions(f"name = '{name}'")]
     return [
@@ -107,8 +88,8 @@ def pull(ref: str, folder: Path, uri: str | None = None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RegistryError(f"{folder} exists: name a new folder")
     with store_errors(uri):
-        client = _reader(uri)
-        version = _version(client, ref, uri)
+        client = reader(uri)
+        version = find_reference(client, ref, uri)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pull-") as scratch:
             package = _download(client, version, Path(scratch), uri)
@@ -123,128 +104,21 @@ def find_version(client: "MlflowClient", name: str, content: str) -> "ModelVersi
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def record(client: "MlflowClient", version: "ModelVersion", measured: Measured, verdict: Verdict) -> None:
-    """Write evaluation and verdict to the tags of a version, where they differ."""
-    outcome = {GATE_TAG: "passed" if verdict.passed else "failed"}
-    _set_tags(client, version, measured_tags(measured) | outcome | _reason_tags(GATE_TAG, verdict.checks))
+def made_by(fingerprint: bytes, uri: str | None = None) -> str | None:
+    """The reference `models:/name/version` of the oldest version whose streams carry this fingerprint, if there is one.
 
-
-def promote(
-    client: "MlflowClient",
-    version: "ModelVersion",
-    measured: Measured,
-    verdict: Verdict,
-    tolerances: Tolerances,
-    evaluate: Callable[["ModelVersion"], Measured],
-) -> Promotion:
-    """Give a recorded version the alias that it has earned; at no moment is there no champion.
-
-    `evaluate` measures another version on the current evaluation; it is asked only when that one's tags tell of
-    another evaluation.
+    Versions keep it whatever alias they carry, so streams of former champions are readable. Raises RegistryError.
     """
-    champion = alias_holder(client, version.name, CHAMPION)
-    if champion is not None and _same(champion, version):
-        _drop_challenger(client, version)
-        return Promotion("champion", _failures(verdict.checks))
-    if not verdict.passed:
-        _drop_challenger(client, version)
-        return Promotion("rejected", _failures(verdict.checks))
-    if champion is None:
-        return _crown(client, version, {COMPARISON_TAG: "there was no champion"}, [])
-    _set_alias(client, version, CHALLENGER)
-    try:
-        checks = compare(measured, _measured(client, champion, measured, evaluate), tolerances)
-    except RegistryError as error:
-        why = f"champion version {champion.version} could not be evaluated: {error}"
-        _set_tags(client, version, {COMPARISON_TAG: why})
-        return Promotion("challenger", [why])
-    against = f"{'not worse' if passed(checks) else 'worse'} than version {champion.version}"
-    tags = {COMPARISON_TAG: against} | _reason_tags(COMPARISON_TAG, checks)
-    if passed(checks):
-        return _crown(client, version, tags, [against])
-    _set_tags(client, version, tags)
-    return Promotion("challenger", [against, *_failures(checks)])
+    uri = uri or store_uri()
+    with store_errors(uri):
+        found = reader(uri).search_model_versions(f"tags.`{FINGERPRINT_TAG}` = '{fingerprint.hex()}'")
+    if not found:
+        return None
+    first = min(found, key=lambda version: (version.creation_timestamp, version.name))
+    return f"{SCHEME}{first.name}/{first.version}"
 
 
-def alias_holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
-    """The version that carries an alias."""
-    number = client.get_registered_model(name).aliases.get(alias)
-    return None if number is None else client.get_model_version(name, str(number))
-
-
-def measured_tags(measured: Measured) -> dict[str, str]:
-    """An evaluation as tags; numbers keep all their digits."""
-    fields = msgspec.to_builtins(measured)
-    return {f"{MEASURED_TAG}{name}": msgspec.json.encode(value).decode() for name, value in fields.items()}
-
-
-def read_measured(tags: Mapping[str, str]) -> Measured:
-    """The evaluation that tags tell of. Raises RegistryError when they do not."""
-    try:
-        fields = {
-            name.removeprefix(MEASURED_TAG): msgspec.json.decode(value)
-            for name, value in tags.items()
-            if name.startswith(MEASURED_TAG)
-        }
-        return convert(fields, Measured, "tags")
-    except (ConfigError, msgspec.DecodeError) as error:
-        raise RegistryError(str(error)) from None
-
-
-def _measured(
-    client: "MlflowClient",
-    champion: "ModelVersion",
-    candidate: Measured,
-    evaluate: Callable[["ModelVersion"], Measured],
-) -> Measured:
-    """The champion on the candidate's pictures and within its limit: as recorded, or measured now and recorded."""
-    recorded = champion.tags.get(f"{MEASURED_TAG}evaluation_digest"), champion.tags.get(f"{MEASURED_TAG}max_bpp")
-    current = measured_tags(candidate)
-    if recorded == (current[f"{MEASURED_TAG}evaluation_digest"], current[f"{MEASURED_TAG}max_bpp"]):
-        return read_measured(champion.tags)
-    measured = evaluate(champion)
-    _set_tags(client, champion, measured_tags(measured))
-    return measured
-
-
-def _crown(client: "MlflowClient", version: "ModelVersion", tags: dict[str, str], reasons: list[str]) -> Promotion:
-    _set_tags(client, version, tags)
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    _drop_challenger(client, version)
-    return Promotion("champion", reasons)
-
-
-def _same(one: "ModelVersion", other: "ModelVersion") -> bool:
-    return str(one.version) == str(other.version)
-
-
-def _set_alias(client: "MlflowClient", version: "ModelVersion", alias: str) -> None:
-    holder = alias_holder(client, version.name, alias)
-    if holder is None or not _same(holder, version):
-        client.set_registered_model_alias(version.name, alias, version.version)
-
-
-def _drop_challenger(client: "MlflowClient", version: "ModelVersion") -> None:
-    holder = alias_holder(client, version.name, CHALLENGER)
-    if holder is not None and _same(holder, version):
-        client.delete_registered_model_alias(version.name, CHALLENGER)
-
-
-def _set_tags(client: "MlflowClient", version: "ModelVersion", tags: Mapping[str, str]) -> None:
-    for name, value in tags.items():
-        if version.tags.get(name) != value:
-            client.set_model_version_tag(version.name, version.version, name, value)
-
-
-def _reason_tags(head: str, checks: list[Check]) -> dict[str, str]:
-    return {f"{head}.{check.name}": f"{'passed' if check.passed else 'failed'}: {check.reason}" for check in checks}
-
-
-def _failures(checks: list[Check]) -> list[str]:
-    return [f"{check.name}: {check.reason}" for check in checks if not check.passed]
-
-
-def _reader(uri: str) -> "MlflowClient":
+def reader(uri: str) -> "MlflowClient":
     """A client for reading: a SQLite store that does not exist is an error, not created."""
     file = sqlite_file(uri)
     if file and not file.exists():
@@ -252,7 +126,8 @@ def _reader(uri: str) -> "MlflowClient":
     return connect(uri)
 
 
-def _version(client: "MlflowClient", ref: str, uri: str) -> "ModelVersion":
+def find_reference(client: "MlflowClient", ref: str, uri: str) -> "ModelVersion":
+    """The version that a model reference names. Raises RegistryError."""
     name, alias, number = _parse(ref)
     known = {model.name: model.aliases for model in client.search_registered_models(f"name = '{name}'")}
     if name not in known:

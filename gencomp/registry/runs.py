@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gencomp.evaluation.gate import Measured
-from gencomp.registry.store import PACKAGE_TAG, experiment_id, find_run
-from gencomp.registry.tracking import Curve, MetricRow, add_params, now
+from gencomp.registry.manifests import TrainingData, log_data
+from gencomp.registry.store import PACKAGE_TAG, experiment_id, find_run, now
+from gencomp.registry.tracking import Curve, MetricRow, add_params
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -23,8 +24,10 @@ def complete_run(
     params: Mapping[str, str],
     measured: Measured,
     history: Path,
+    data: TrainingData | None = None,
 ) -> str:
-    """The id of the run that made the package `content`, with params, evaluation, and a training curve without gaps.
+    """The id of the run that made the package `content`, with params, training data, evaluation, and a training curve
+    without gaps.
 
     `history` is the training curve as CSV; rows that live logging has brought are not added again.
     """
@@ -32,6 +35,8 @@ def complete_run(
     found = find_run(client, experiment, PACKAGE_TAG, content)
     run = found or str(client.create_run(experiment, run_name=name, tags={PACKAGE_TAG: content}).info.run_id)
     add_params(client, run, params)
+    if data is not None:
+        log_data(client, run, data)
     Curve(client, run).extend([*_rows(history), MetricRow(0, _evaluation(measured), now())])
     client.set_terminated(run)
     return run

@@ -7,7 +7,6 @@ model.predict(pandas.DataFrame([{"op": "decompress", "data": base64 of a .gnc st
 
 import base64
 import binascii
-import io
 from pathlib import Path
 
 import pandas  # type: ignore[import-untyped]
@@ -43,15 +42,14 @@ class ServedCodec(PythonModel):
         return base64.b64encode(answer).decode("ascii")
 
     def _compress(self, picture: bytes) -> bytes:
-        from PIL import Image
+        from gencomp.codec.pixels import read_picture
 
-        with Image.open(io.BytesIO(picture)) as image:
-            return self._codec.compress(image)
+        return self._codec.compress(read_picture(picture, max_pixels=self._codec.max_pixels))
 
     def _decompress(self, stream: bytes) -> bytes:
-        png = io.BytesIO()
-        self._codec.decompress(stream).save(png, "PNG")
-        return png.getvalue()
+        from gencomp.codec.pixels import encode_picture
+
+        return encode_picture(self._codec.decompress(stream), ".png")
 
 
 set_model(ServedCodec())

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's own defaults call home, print between our lines, and wait four minutes for a server that is not there."""
+_USER = re.compile(r"//[^/\s]*@")
 
 
 class RegistryError(Exception):
@@ -94,10 +97,18 @@ def client_class() -> "type[MlflowClient]":
 
 
 def reason(error: BaseException) -> str:
-    """The first cause of an error in one line; MLflow wraps it in several that repeat the address."""
+    """The first cause of an error in one line, without the user and password of an address in it.
+
+    MLflow wraps it in several that repeat the address.
+    """
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _USER.sub("//", (str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def now() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return time.time_ns() // 1_000_000
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str = EXPERIMENT) -> str:
@@ -124,11 +135,14 @@ def find_run(client: "MlflowClient", experiment: str, tag: str, value: str) -> s
 
 
 def flatten(section: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """A nested section of params as MLflow params: `{"model": {"width": 60}}` is `{"model.width": "60"}`."""
+    """A nested section of params as MLflow params: `{"model": {"width": 60}}` is `{"model.width": "60"}`.
+
+    Addresses lose the user and password that they may carry.
+    """
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = str(value)
+            flat[f"{prefix}{key}"] = _USER.sub("//", str(value))
     return flat

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from gencomp.registry.manifests import TrainingData, log_data
 from gencomp.registry.store import (
     CONTENT_TAG,
     PACKAGE_TAG,
@@ -19,10 +20,12 @@ from gencomp.registry.store import (
     connect,
     experiment_id,
     find_run,
+    now,
     reason,
     shown,
     store_uri,
 )
+from gencomp.registry.system import SystemSampler, sampling_interval
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -69,11 +72,6 @@ class Tag(NamedTuple):
 Record = MetricRow | Picture | Tag
 
 
-def now() -> int:
-    """Milliseconds since 1970, MLflow's unit of time."""
-    return time.time_ns() // 1_000_000
-
-
 class Curve:
     """The metric history of one run, in which no step stands twice under one name."""
 
@@ -105,7 +103,9 @@ class Curve:
 class LiveRun:
     """The run of one training in the store, opened again wherever it was left."""
 
-    def __init__(self, uri: str, name: str, content: str, params: Mapping[str, str]) -> None:
+    def __init__(
+        self, uri: str, name: str, content: str, params: Mapping[str, str], data: TrainingData | None = None
+    ) -> None:
         """Find the run that carries `content`, or create it. Raises what MLflow raises when the store is away."""
         self._client = connect(uri)
         experiment = experiment_id(self._client, uri)
@@ -113,6 +113,8 @@ class LiveRun:
         self.id = found or self._client.create_run(experiment, run_name=name, tags={CONTENT_TAG: content}).info.run_id
         self._client.update_run(self.id, status="RUNNING")
         add_params(self._client, self.id, params)
+        if data is not None:
+            log_data(self._client, self.id, data)
         self._curve = Curve(self._client, self.id)
 
     def send(self, records: list[Record]) -> None:
@@ -148,21 +150,31 @@ class RunLogger:
 
     The run is the one that carries `content` as its tag: a resumed training continues it, and no step is logged twice.
     When the server cannot be reached, one line on stderr says so, records are kept, and they are sent when it is back
-    or at the end. What even then stays unsent, `register` adds from the training curve.
+    or at the end. What even then stays unsent, `register` adds from the training curve. The load of the machine is
+    logged too, unless the environment switches it off (gencomp/registry/system.py).
     """
 
-    def __init__(self, name: str, content: str, params: Mapping[str, str], uri: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        content: str,
+        params: Mapping[str, str],
+        uri: str | None = None,
+        data: TrainingData | None = None,
+    ) -> None:
         """`name` is shown for a new run, `content` is the key of what is trained, `params` as from `flatten`."""
         os.environ.update(IMPATIENT)
         client_class()  # imports MLflow now: data workers must not be forked while a thread holds import locks
         self._uri = uri or store_uri()
-        self._open = lambda: LiveRun(self._uri, name, content, params)
+        self._open = lambda: LiveRun(self._uri, name, content, params, data)
         self._run: LiveRun | None = None
         self._queue: deque[Record] = deque()
         self._changed = threading.Condition()
         self._status: str | None = None
         self._deadline = float("inf")
         self._warned = False
+        interval = sampling_interval()
+        self._sampler = None if interval is None else SystemSampler(self._sample, interval)
         self._thread = threading.Thread(target=self._work, name="run-logger", daemon=True)
         self._thread.start()
 
@@ -180,6 +192,8 @@ class RunLogger:
 
     def close(self, status: str = "FINISHED") -> None:
         """Send what is unsent, for at most FAREWELL seconds, and end the run as FINISHED, FAILED or KILLED."""
+        if self._sampler is not None:
+            self._sampler.close()
         with self._changed:
             self._deadline, self._status = time.monotonic() + FAREWELL, status
             self._changed.notify()
@@ -192,6 +206,11 @@ class RunLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def _sample(self, values: Mapping[str, float]) -> None:
+        """The step of what belongs to no training step is the time, so that a resumed training repeats none."""
+        time = now()
+        self._put(MetricRow(time, values, time))
 
     def _put(self, record: Record, capacity: int = CAPACITY) -> None:
         """Queue a record unless `capacity` of its kind are waiting."""

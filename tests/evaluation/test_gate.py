@@ -11,6 +11,7 @@ from gencomp.codec.container import Header, bound_bytes, pack
 from gencomp.evaluation.gate import (
     GateConfig,
     Measured,
+    SelfTest,
     Tolerances,
     Verdict,
     absolute_checks,
@@ -33,11 +34,13 @@ GOOD = Measured(
     symbol_mismatches=0,
 )
 CONFIG = GateConfig(minimum_psnr=12.0)
-TOLERANCES = Tolerances(psnr=0.3, ms_ssim=0.01, bpp=0.05)
+TOLERANCES = Tolerances(psnr=0.3, ms_ssim=0.01, bpp=0.05, lpips=0.01, dists=0.02, miou=0.03)
+DECODES = SelfTest(vectors=15, failed=0)
 
 
-def failing(measured: Measured, package: str = "a" * 64) -> list[str]:
-    return [check.name for check in absolute_checks(measured, package, 0.04, CONFIG) if not check.passed]
+def failing(measured: Measured, package: str = "a" * 64, selftest: SelfTest = DECODES) -> list[str]:
+    checks = absolute_checks(measured, package, 0.04, CONFIG, selftest)
+    return [check.name for check in checks if not check.passed]
 
 
 def changed(**fields: object) -> Measured:
@@ -64,6 +67,10 @@ def test_a_good_model_passes_every_check() -> None:
         ({"bpp": math.nan}, ["rate", "finite"]),
         ({"ms_ssim": math.nan}, ["finite", "ms-ssim"]),
         ({"ms_ssim": -0.1}, ["ms-ssim"]),
+        ({"miou": 1.1}, ["miou"]),
+        ({"lpips_alex": math.nan}, ["finite"]),
+        ({"lpips_vgg": math.inf}, ["finite"]),
+        ({"dists": math.nan}, ["finite"]),
     ],
 )
 def test_each_fault_fails_the_checks_that_name_it(fields: dict[str, object], names: list[str]) -> None:
@@ -74,16 +81,23 @@ def test_metrics_of_another_package_fail() -> None:
     assert failing(GOOD, package="b" * 64) == ["package"]
 
 
+@pytest.mark.parametrize("selftest", [SelfTest(vectors=15, failed=1), SelfTest(vectors=0, failed=0)])
+def test_a_codec_that_does_not_decode_the_shipped_vectors_passes_no_gate(selftest: SelfTest) -> None:
+    assert failing(GOOD, selftest=selftest) == ["conformance"]
+
+
 def test_every_check_says_what_was_found_and_what_was_asked_for_in_one_line() -> None:
-    for check in absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG) + compare(GOOD, GOOD, TOLERANCES):
+    for check in absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG, DECODES) + compare(GOOD, GOOD, TOLERANCES):
         assert check.reason and "\n" not in check.reason
-    reasons = {check.name: check.reason for check in absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG)}
+    checks = absolute_checks(changed(psnr=9.5), "b" * 64, 0.04, CONFIG, SelfTest(vectors=15, failed=2))
+    reasons = {check.name: check.reason for check in checks}
     assert reasons["psnr"] == "9.5 dB, at least 12"
     assert reasons["package"] == "evaluated aaaaaaaaaaaa, at hand bbbbbbbbbbbb"
+    assert reasons["conformance"] == "2 of 15 shipped vectors decode otherwise, at most 0"
 
 
 def test_a_verdict_is_canonical_json_and_holds_no_nan() -> None:
-    checks = absolute_checks(changed(psnr=math.nan), "a" * 64, 0.04, CONFIG)
+    checks = absolute_checks(changed(psnr=math.nan), "a" * 64, 0.04, CONFIG, DECODES)
     verdict = Verdict("gc", "a" * 64, passed(checks), checks)
     data = verdict_json(verdict)
     assert data == verdict_json(verdict)
@@ -111,6 +125,27 @@ def test_a_candidate_may_be_worse_than_the_champion_only_within_the_tolerances(
     fields: dict[str, object], names: list[str]
 ) -> None:
     assert [check.name for check in compare(changed(**fields), GOOD, TOLERANCES) if not check.passed] == names
+
+
+@pytest.mark.parametrize(
+    ("field", "champion", "within", "beyond", "name"),
+    [
+        ("lpips_alex", 0.40, 0.4099, 0.4101, "lpips-alex"),
+        ("lpips_vgg", 0.55, 0.5599, 0.5601, "lpips-vgg"),
+        ("dists", 0.25, 0.2699, 0.2701, "dists"),
+        ("miou", 0.60, 0.5701, 0.5699, "miou"),
+    ],
+)
+def test_perceptual_metrics_and_miou_are_compared_where_both_were_measured_by_them(
+    field: str, champion: float, within: float, beyond: float, name: str
+) -> None:
+    def failed(candidate: float | None, other: float | None) -> list[str]:
+        checks = compare(changed(**{field: candidate}), changed(**{field: other}), TOLERANCES)
+        return [check.name for check in checks if not check.passed]
+
+    assert failed(within, champion) == []
+    assert failed(beyond, champion) == failed(math.nan, champion) == [name]
+    assert failed(None, champion) == failed(beyond, None) == failed(None, None) == []
 
 
 def test_models_that_fill_up_one_limit_are_compared_by_it_and_not_by_their_rates() -> None:
@@ -184,12 +219,13 @@ def test_the_stage_judges_what_it_finds_and_a_failed_verdict_is_no_error(
     from stages import gate
 
     monkeypatch.chdir(tmp_path)
-    for folder in ("models/gc", "evaluation/gc", "metrics"):
+    for folder in ("models/gc", "evaluation/gc", "metrics", "selftest"):
         Path(folder).mkdir(parents=True)
     Path("params.yaml").write_text("threads: 1\ngate: {minimum_psnr: 12.0}\n")
     Path("models/gc/config.json").write_text('{"channels": 4, "levels": 5, "downsamplings": 4, "width": 60}')
     Path("models/gc/model.safetensors").write_bytes(b"weights")
     Path("models/gc/tables.json").write_text("{}")
+    Path("selftest/cpu.json").write_text('{"vectors": 15, "failed": 0}')
     write_rows(Path("evaluation/gc/images.csv"), [RateRow("key", "gc", "static", 451, 300, 500, 13, 0, 20.0, None)])
     measured = changed(package=content_hash(Path("models/gc")), bpp=0.0296)
     for psnr, outcome in ((24.0, True), (8.0, False)):

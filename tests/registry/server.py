@@ -19,23 +19,23 @@ class Server:
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self.store = f"sqlite:///{folder / 'mlflow.db'}"
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, and do not wait."""
         places = ["--backend-store-uri", self.store]
-        places += ["--artifacts-destination", str(self._folder / "artifacts")]
+        places += ["--artifacts-destination", str(self.folder / "artifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *places]
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._folder / "server.log").open("ab") as log:
+        with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--workers", "1"],
                 env=os.environ | quiet,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                cwd=self._folder,
+                cwd=self.folder,
             )
 
     def wait(self, seconds: float = 120) -> None:
@@ -49,7 +49,7 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.1)
-        raise TimeoutError((self._folder / "server.log").read_text()[-2000:])
+        raise TimeoutError((self.folder / "server.log").read_text()[-2000:])
 
     def kill(self) -> None:
         """End it and its workers at once."""

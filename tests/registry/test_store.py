@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gencomp.registry.store import connect, experiment_id, flatten, prepare_store, shown, sqlite_file, store_uri
+from gencomp.registry.store import connect, experiment_id, flatten, prepare_store, reason, shown, sqlite_file, store_uri
 
 OPENING = """
 import multiprocessing, sys
@@ -80,9 +80,18 @@ def test_only_sqlite_stores_have_a_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_password_in_an_address_is_never_shown() -> None:
     assert shown("https://me:secret@host:5000/path") == "https://host:5000/path"
     assert shown("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    assert (
+        reason(ValueError("no answer from https://me:secret@host:5000/path")) == "no answer from https://host:5000/path"
+    )
 
 
 def test_nested_params_become_dotted_names() -> None:
-    section = {"dataset": "photos", "model": {"width": 60, "loss": {"mse": 10.0}}, "empty": None}
+    section = {
+        "dataset": "photos",
+        "model": {"width": 60, "loss": {"mse": 10.0}},
+        "empty": None,
+        "from": "s3://me:secret@host/x",
+    }
     flat = {"dataset": "photos", "model.width": "60", "model.loss.mse": "10.0", "empty": "None"}
+    flat |= {"from": "s3://host/x"}
     assert flatten(section) == flat

@@ -1,5 +1,6 @@
 """Live logging: nothing waits for the server, nothing is lost, nothing is told twice."""
 
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from gencomp.registry import tracking
+from gencomp.registry.manifests import TrainingData, log_data
 from gencomp.registry.store import PACKAGE_TAG, connect, experiment_id
 from gencomp.registry.tracking import Curve, MetricRow, RunLogger
 from tests.registry.logged import run_of, steps
@@ -74,6 +76,39 @@ def test_a_record_that_the_store_refuses_does_not_hold_up_the_others(
     client = connect(store)
     assert steps(client, run_of(client, store, "content"), "loss") == [(2, 1.0)]
     assert capsys.readouterr().err.count("refuses a record") == 1
+
+
+def test_a_run_tells_of_its_training_data_once_by_its_manifest(store: str, photo_shards: Path, tmp_path: Path) -> None:
+    data = TrainingData("photographs", photo_shards)
+    with RunLogger("gc", "content", {}, store, data):
+        pass
+    client = connect(store)
+    run = run_of(client, store, "content")
+    log_data(client, run, data)
+    (found,) = client.get_run(run).inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("photographs", data.digest()[:32])
+    assert json.loads(found.dataset.profile)["splits"]["train"] == {"samples": 4, "shards": 2}
+    assert [(tag.key, tag.value) for tag in found.tags] == [("mlflow.data.context", "training")]
+    stored = client.download_artifacts(run, "data/photographs/manifest.json", str(tmp_path))
+    assert Path(stored).read_bytes() == data.manifest.read_bytes()
+
+
+def test_the_load_of_the_machine_is_logged_unless_it_is_switched_off(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.5")
+    for content, switch in (("on", "true"), ("off", "false")):
+        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", switch)
+        with RunLogger("gc", content, {}, store):
+            time.sleep(1.2)
+    client = connect(store)
+    names = {name: set(client.get_run(run_of(client, store, name)).data.metrics) for name in ("on", "off")}
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= names["on"]
+    assert {"system/disk_usage_percentage", "system/network_receive_megabytes"} <= names["on"]
+    assert names["off"] == set()
+    taken = steps(client, run_of(client, store, "on"), "system/system_memory_usage_megabytes")
+    assert len(taken) == len(dict(taken)) >= 2
+    assert all(abs(step / 1000 - time.time()) < 60 and megabytes > 0 for step, megabytes in taken)
 
 
 def test_a_curve_gets_only_the_steps_that_it_lacks(store: str) -> None:

@@ -1,0 +1,1 @@
+"""Command groups of `gencomp`, each in a module of its own."""
