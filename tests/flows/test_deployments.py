@@ -26,7 +26,7 @@ def deployed(served: Family, checkout: Path, server: Server) -> Family:
             pool["base_job_template"] = json.loads((OPERATIONS / "kubernetes" / "pool.json").read_text())
         ask(server, "work_pools/", pool)
     served.environment["GENCOMP_CHECKOUT"] = str(checkout)
-    deploy = served.start("-m", "prefect", "--no-prompt", "deploy", "--all")
+    deploy = served.start("-m", "flows.deploy", *KINDS, "release-process")
     output, _ = deploy.communicate(timeout=200)
     assert deploy.returncode == 0, output
     return served
