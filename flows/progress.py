@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
@@ -20,7 +21,7 @@ class Progress:
         self._news = threading.Event()
         self._over = threading.Event()
         self._percent = 0.0
-        self._artifact = None
+        self._artifact: UUID | None = None
         with contextlib.suppress(Exception):  # whatever Prefect's client raises: a bar is worth no run
             self._artifact = create_progress_artifact(0.0, key=key, description=description)
         self._thread = threading.Thread(target=self._work, name=f"progress {key}", daemon=True)
@@ -43,13 +44,13 @@ class Progress:
         self._thread.join(_LAST_SECONDS)
 
     def _work(self) -> None:
-        over = self._artifact is None
-        while not over:
+        artifact, over = self._artifact, False
+        while artifact and not over:
             self._news.wait()
             self._news.clear()
             over = self._over.is_set()
             with contextlib.suppress(Exception):
-                update_progress_artifact(self._artifact, self._percent)
+                update_progress_artifact(artifact, self._percent)
             self._over.wait(PAUSE_SECONDS)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.flows.api import ask, start_run, state
+from tests.flows.api import ask, logs, start_run, state
 from tests.flows.checkouts import SOURCE, Family, Server, wait_for
 
 OPERATIONS = SOURCE / "docs" / "operations"
@@ -19,7 +19,8 @@ KINDS = ("process", "docker", "kubernetes")
 def deployed(served: Family, checkout: Path, server: Server) -> Family:
     """All deployments, with the work pools that the guides make."""
     shutil.copy(SOURCE / "prefect.yaml", checkout)
-    (checkout / "flows").symlink_to(SOURCE / "flows")
+    for package in ("flows", "gencomp"):
+        (checkout / package).symlink_to(SOURCE / package)
     for kind in KINDS:
         pool: dict[str, object] = {"name": f"gencomp-{kind}", "type": kind}
         if kind == "kubernetes":
@@ -45,7 +46,7 @@ def test_a_worker_of_the_process_pool_runs_the_deployment_in_the_checkout(
     worker = deployed.start("-m", "prefect", "worker", "start", "--pool", "gencomp-process", "--type", "process")
     run = start_run(server, deployment["id"])
     assert wait_for(lambda: state(server, run) in ("COMPLETED", "FAILED", "CRASHED"), 200)
-    assert state(server, run) == "COMPLETED"
+    assert state(server, run) == "COMPLETED", logs(server, run)
     assert (checkout / "registered.txt").exists()
     worker.terminate()
     worker.communicate(timeout=60)
