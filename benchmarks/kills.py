@@ -228,12 +228,17 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         prepare(folder)
         with prefect_server(folder / "prefect") as api:
-            return finish(rows(folder, api, kills, args.seed), args.json)
+            trees = tree(folder / "unbroken", api), tree(folder / "broken", api)
+            try:
+                return finish(rows(folder, *trees, kills, args.seed), args.json)
+            finally:
+                for member in (member for one in trees for member in one.members()):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        member.kill()
 
 
-def rows(folder: Path, api: str, kills: int, seed: int) -> list[Row]:
+def rows(folder: Path, unbroken: Tree, broken: Tree, kills: int, seed: int) -> list[Row]:
     """Kill until that many were killed in `folder`, then run to the end there and compare."""
-    unbroken, broken = (tree(folder / name, api) for name in ("unbroken", "broken"))
     record = folder / "kills.json"
     if not record.exists():
         say("an unbroken run")
