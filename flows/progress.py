@@ -23,7 +23,8 @@ class Progress:
         self._percent = 0.0
         self._artifact: UUID | None = None
         with contextlib.suppress(Exception):  # whatever Prefect's client raises: a bar is worth no run
-            self._artifact = create_progress_artifact(0.0, key=key, description=description)
+            artifact = create_progress_artifact(0.0, key=key, description=description)
+            self._artifact = artifact if isinstance(artifact, UUID) else None
         self._thread = threading.Thread(target=self._work, name=f"progress {key}", daemon=True)
         self._thread.start()
 
