@@ -10,7 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 PAUSE_SECONDS = 1.0
 """Between two updates, at least."""
 _LAST_SECONDS = 5.0
-_STEP = re.compile(r"^\S+ (?P<step>\d+)/(?P<steps>\d+)  ")
+_STEP = re.compile(r"^\S+ (?P<step>\d+)/(?P<steps>\d+)\s")
 
 
 class Progress:
