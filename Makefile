@@ -1,6 +1,8 @@
 # Two commands: `make pipeline` and `make test`. Both make the environment first, in .venv.
 PYTHON ?= python3
 VENV := .venv
+# Releases to install: constraints.txt, locks/cuda.txt or locks/macos.txt.
+LOCK ?= constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads soon sleep: spinning for long, the default, slows a busy machine down by up to ten times.
 export GOMP_SPINCOUNT ?= 10000
@@ -43,9 +45,9 @@ lock: $(VENV)/installed ## write constraints.txt from what is installed
 	{ head -n 1 constraints.txt; pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.tmp
 	mv constraints.tmp constraints.txt
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --constraint $(LOCK) --editable '.[dev]'
 	touch $@
 
 clean: ## remove everything that can be made again, the environment too

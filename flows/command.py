@@ -12,7 +12,7 @@ import click
 
 from flows.environment import prepare
 from flows.lock import CheckoutBusyError
-from flows.server import ServerError, prefect_server
+from flows.server import HOST, ServerError, prefect_server
 
 _DELIVERY_SECONDS = 5.0
 
@@ -35,17 +35,17 @@ def checkout() -> Path:
 
 
 @contextmanager
-def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False) -> Iterator[str]:
+def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False, host: str = HOST) -> Iterator[str]:
     """Prepare the environment and a server; yields its API address. Prefect is imported inside, not before.
 
-    The server is the one that PREFECT_API_URL names; else one on loopback that ends with this command.
+    The server is the one that PREFECT_API_URL names; else one on `host` that ends with this command.
     """
     prepare(root)
     signal.signal(signal.SIGTERM, _exit)
     if api := os.environ.get("PREFECT_API_URL"):
         yield api
         return
-    with prefect_server(Path(os.environ["PREFECT_HOME"]), port=port, dashboard=dashboard) as api:
+    with prefect_server(Path(os.environ["PREFECT_HOME"]), port=port, dashboard=dashboard, host=host) as api:
         os.environ["PREFECT_API_URL"] = api
         from flows.slots import free_all_slots
 

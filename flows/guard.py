@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,8 @@ import psutil
 GRACE_SECONDS = 5.0
 """Time between SIGTERM and SIGKILL for a tree that is ended, in seconds."""
 
+MARK = "GENCOMP_GUARD"
+"""Environment variable that tells the processes of one guarded command from all others."""
 _PR_SET_CHILD_SUBREAPER = 36
 _STOPPED = 128 + signal.SIGTERM
 _ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -39,11 +42,12 @@ class Guarded:
         environment: Mapping[str, str],
         output: int | IO[bytes],
     ) -> None:
+        self._mark = uuid.uuid4().hex
         # -P: flows/ must not become the first folder that the guard imports from.
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, *command],
             cwd=cwd,
-            env=dict(environment),
+            env={**environment, MARK: self._mark},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -80,9 +84,26 @@ class Guarded:
         self._process.wait()
 
     def _end_group(self) -> None:
-        # The guard was killed or hangs, so it ends nothing; its process id is the id of the tree's group.
+        # The guard was killed or hangs, so it ends nothing; its process id is the id of the tree's group, and what
+        # left that group has inherited the mark.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        give_up = time.monotonic() + GRACE_SECONDS
+        while (left := _marked(self._mark)) and time.monotonic() < give_up:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=0.5)
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """The processes that have this mark in their environment, those that have ended and wait for their parent apart."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _guard(command: Sequence[str]) -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.environment import clear_temporary, temporary_folder
+
 
 class CheckoutBusyError(RuntimeError):
     """Another flow is running in this checkout."""
@@ -13,7 +15,10 @@ class CheckoutBusyError(RuntimeError):
 
 @contextmanager
 def hold_checkout(root: Path) -> Iterator[None]:
-    """Hold `root` for one flow; raises CheckoutBusyError at once when another process holds it."""
+    """Hold `root` for one flow; raises CheckoutBusyError at once when another process holds it.
+
+    The temporary files of flows that were killed are removed at the start, those of this one at the end.
+    """
     path = root / ".scratch" / "flow.lock"
     path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)
@@ -24,6 +29,9 @@ def hold_checkout(root: Path) -> Iterator[None]:
             f"another flow is running in {root}: wait for it or stop it, then start again"
         ) from None
     try:
+        clear_temporary(root)
+        temporary_folder(root).mkdir(mode=0o700, exist_ok=True)
         yield
     finally:
+        clear_temporary(root)
         lock.release()

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+import yaml
+
 from flows.guard import Guarded
+from flows.redaction import Redaction
 
 Graph = Mapping[str, tuple[str, ...]]
 """DVC targets in an order in which each one stands after its dependencies, with its direct dependencies."""
@@ -58,6 +61,7 @@ class Dvc:
     ) -> None:
         self.root = root
         self._environment = environment
+        self._redact = Redaction(root, environment)
         self._lock_wait = lock_wait
         self._turn = threading.Lock()
         self._ended = threading.Event()
@@ -77,6 +81,16 @@ class Dvc:
     def cache_folder(self) -> Path:
         """The folder of the local cache."""
         return self.root / self._run("cache", "dir")[-1]
+
+    def imports(self, graph: Graph) -> list[str]:
+        """The `.dvc` files of a graph that name another place, as `dvc import-url` and `dvc import` write them."""
+        files = [target for target in graph if target.endswith(".dvc")]
+        return [name for name in files if (yaml.safe_load((self.root / name).read_text()) or {}).get("deps")]
+
+    def update(self, imports: Sequence[str], report: Report) -> None:
+        """Fetch again what was imported, where it has changed at its source."""
+        if imports:
+            self._run("update", *imports, report=report)
 
     def checkout(self, targets: Sequence[str]) -> None:
         """Bring the outputs of `targets` from the cache."""
@@ -135,7 +149,7 @@ class Dvc:
                 output=subprocess.PIPE,
             )
             self._running = process
-        reader = threading.Thread(target=_read, args=(process, lines, report), daemon=True)
+        reader = threading.Thread(target=_read, args=(process, lines, report, self._redact), daemon=True)
         reader.start()
         try:
             status = process.wait()
@@ -175,10 +189,10 @@ def parse_graph(lines: Sequence[str]) -> Graph:
     return ordered
 
 
-def _read(process: Guarded, lines: list[str], report: Report | None) -> None:
+def _read(process: Guarded, lines: list[str], report: Report | None, redact: Redaction) -> None:
     for data in process.output:
         # A progress bar redraws its line by carriage returns: its last state is what is left to say.
-        line = data.decode(errors="replace").rstrip().rpartition("\r")[2]
+        line = redact(data.decode(errors="replace").rstrip().rpartition("\r")[2])
         if not line or line.strip().startswith(_HINTS):
             continue
         lines.append(line)

@@ -8,44 +8,96 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
 from flows import summary, worktree
 from flows.environment import for_stages, for_worktree
+from flows.network import RETRY_SECONDS, Patience, crosses, may_pass
 from flows.plan import TRAINING, plan
+from flows.progress import Progress, artifact_key
 from flows.repro import Dvc, DvcError, Graph
 from flows.slots import gpu_slot, set_gpu_slots
-from flows.summary import Row
+from flows.summary import FAILED, Row
+
+
+class Account:
+    """What a flow run has done so far; targets of several threads enter it."""
+
+    def __init__(self, progress: Progress, patience: Patience) -> None:
+        self.progress, self.patience = progress, patience
+        self.targets = 0
+        """How many there are."""
+        self._rows: dict[str, Row] = {}
+
+    def enter(self, row: Row) -> None:
+        """Of a target that was tried again, the last row counts."""
+        self._rows[row.target] = row
+        self.progress.show(len(self._rows), self.targets)
+        self.patience.wait()
+
+    def rows(self, graph: Graph) -> list[Row]:
+        """The rows in the order of the graph, those of targets that were not reached included."""
+        return [self._rows.get(target, Row(target, "not run", 0.0)) for target in graph]
+
+    def succeeded(self, target: str) -> bool:
+        return target in self._rows and self._rows[target].status != FAILED
 
 
 class Checkout:
-    """Where targets are reproduced: a checkout's `dvc`, and the rows of what it did."""
+    """Where targets are reproduced: a checkout's `dvc`, and the account of what it does."""
 
-    def __init__(self, dvc: Dvc, rows: list[Row]) -> None:
-        self.dvc, self.rows = dvc, rows
+    def __init__(self, dvc: Dvc, account: Account) -> None:
+        self.dvc, self.account = dvc, account
 
 
 @task(task_run_name="{target}", cache_policy=NO_CACHE, persist_result=False)
 def reproduce_target(target: str, checkout: Checkout) -> State[None]:
-    """Bring one DVC target up to date, training in a GPU slot."""
+    """Bring one DVC target up to date, training in a GPU slot and with a progress bar."""
     logger = get_run_logger()
-    started = time.monotonic()
-    try:
-        with gpu_slot() if target.startswith(TRAINING) else nullcontext():
-            started = time.monotonic()
-            status = checkout.dvc.reproduce(target, logger.info).value
-    except DvcError as error:
-        checkout.rows.append(Row(target, "failed", time.monotonic() - started))
-        return Failed(message=str(error))
-    checkout.rows.append(Row(target, status, time.monotonic() - started))
-    return Completed(message=status)
+    with training(target, checkout.account) as progress:
+        started = time.monotonic()
+
+        def report(line: str) -> None:
+            logger.info(line)
+            if progress:
+                progress.line(line)
+
+        try:
+            state, status = Completed, checkout.dvc.reproduce(target, report).value
+            message = status
+        except DvcError as error:
+            state, status, message = Failed, FAILED, str(error)
+    checkout.account.enter(Row(target, status, time.monotonic() - started))
+    return state(message=message)
+
+
+RETRIED = reproduce_target.with_options(
+    retries=len(RETRY_SECONDS), retry_delay_seconds=list(RETRY_SECONDS), retry_condition_fn=may_pass
+)
+"""The same for a target that crosses a network."""
+
+
+@contextmanager
+def training(target: str, account: Account) -> Iterator[Progress | None]:
+    """A GPU slot and a progress bar for a training; nothing for another target."""
+    if not target.startswith(TRAINING):
+        yield None
+        return
+    with gpu_slot():
+        progress = Progress(artifact_key("progress", target), f"Steps of {target}")
+        try:
+            yield progress
+        finally:
+            progress.end()
+            account.patience.wait()  # else the slot would not be given back
 
 
 @flow(name="reproduce", persist_result=False)
@@ -57,24 +109,27 @@ def reproduce(parallel: int = 1, gpu_slots: int | None = None) -> State[None]:
         gpu_slots: Trainings that may run at once, for all flows of the Prefect server; None keeps the server's number.
     """
     root = Path.cwd()
-    rows: list[Row] = []
-    main = Checkout(Dvc(root, for_stages(os.environ)), rows)
+    account = Account(Progress("progress", "Targets that are up to date"), Patience(PREFECT_API_URL.value()))
+    main = Checkout(Dvc(root, for_stages(root, os.environ)), account)
     set_gpu_slots(gpu_slots)
     try:
         graph = main.dvc.graph()
+        account.targets = len(graph)
         failures = in_order(list(graph), main) if parallel == 1 else side_by_side(graph, main, parallel)
     except (DvcError, worktree.WorktreeError) as error:
         return Failed(message=str(error))
     finally:
         main.dvc.end()
-    line = summary.publish(root, every_target(graph, rows), failures)
+        account.progress.end()
+    line = summary.publish(root, account.rows(graph), failures)
     return Failed(message="; ".join(failures)) if failures else Completed(message=line)
 
 
 def in_order(targets: Sequence[str], checkout: Checkout) -> list[str]:
     """Reproduce `targets` one after the other up to the first failure; returns its message, if any."""
     for target in targets:
-        state = reproduce_target(target, checkout, return_state=True)
+        run = RETRIED if crosses(target) else reproduce_target
+        state = run(target, checkout, return_state=True)
         if not state.is_completed():
             return [state.message or f"{target}: {state.name}"]
     return []
@@ -118,7 +173,7 @@ def worktrees(main: Checkout, names: Iterable[str]) -> Iterator[dict[str, Checko
         cache = main.dvc.cache_folder()
         for name in names:
             folder = worktree.create(root, name, cache)
-            checkouts[name] = Checkout(Dvc(folder, for_worktree(root, os.environ)), main.rows)
+            checkouts[name] = Checkout(Dvc(folder, for_worktree(root, os.environ)), main.account)
         yield checkouts
     finally:
         for checkout in checkouts.values():
@@ -132,8 +187,7 @@ def one_variant(graph: Graph, targets: Sequence[str], checkout: Checkout, main: 
     try:
         checkout.dvc.checkout(list(inputs))
         failures = in_order(targets, checkout)
-        done = {row.target for row in main.rows if row.status != "failed"}
-        take_over([target for target in targets if target in done], main.dvc)
+        take_over([target for target in targets if main.account.succeeded(target)], main.dvc)
     except DvcError as error:
         return [str(error)]
     return failures
@@ -144,9 +198,3 @@ def take_over(targets: Sequence[str], main: Dvc) -> None:
     logger = get_run_logger()
     for target in main.restore(targets, logger.debug):
         logger.warning("%s was computed again: its run in a worktree had other inputs than this checkout", target)
-
-
-def every_target(graph: Graph, rows: Sequence[Row]) -> list[Row]:
-    """The rows in the order of the graph, those of targets that were not reached included."""
-    found = {row.target: row for row in rows}
-    return [found.get(target, Row(target, "not run", 0.0)) for target in graph]

@@ -11,8 +11,9 @@ import click
 from flows.command import checkout, errors_in_one_line, prefect_ready
 from flows.environment import prepare
 from flows.guard import end_descendants
+from flows.server import HOST
 
-DEPLOYMENT = "scheduled"
+DEPLOYMENT, BY_HAND = "scheduled", "by-hand"
 
 
 @click.command(epilog="Example: python -m flows.serve --cron '0 3 * * *'")
@@ -33,10 +34,24 @@ DEPLOYMENT = "scheduled"
     type=click.IntRange(1024, 65535),
     default=4200,
     show_default=True,
-    help="Port of the Prefect server and its pages on 127.0.0.1, where PREFECT_API_URL names none.",
+    help="Port of the Prefect server and its pages, where PREFECT_API_URL names none.",
 )
-def main(cron: str | None, parallel: int, gpu_slots: int | None, port: int) -> None:
-    """Serve the deployment `retrain/scheduled` until this command is stopped.
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Address that this server listens on. It asks nobody for a password: see docs/operations.",
+)
+@click.option(
+    "--notify",
+    "notify_block",
+    metavar="BLOCK",
+    help="Block of the server that is told what came of a retraining, such as webhook/retraining.",
+)
+def main(
+    cron: str | None, parallel: int, gpu_slots: int | None, port: int, host: str, notify_block: str | None
+) -> None:
+    """Serve the deployments `retrain/scheduled` and `release/by-hand` until this command is stopped.
 
     A run that comes due while one is running is cancelled, not queued. Start one by hand from the pages of the Prefect
     server, or with: prefect deployment run retrain/scheduled
@@ -44,12 +59,12 @@ def main(cron: str | None, parallel: int, gpu_slots: int | None, port: int) -> N
     root = checkout()
     prepare(root)
     check_cron(cron)
-    with errors_in_one_line(), prefect_ready(root, port=port, dashboard=True) as api:
+    with errors_in_one_line(), prefect_ready(root, port=port, dashboard=True, host=host) as api:
         # A run is a process of its own that imports `flows` again.
         source = str(Path(__file__).resolve().parents[1])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         click.echo(f"Prefect server: {api.removesuffix('/api')}")
-        serve(cron, {"parallel": parallel, "gpu_slots": gpu_slots})
+        serve(cron, {"parallel": parallel, "gpu_slots": gpu_slots, "notify_block": notify_block})
 
 
 def check_cron(cron: str | None) -> None:
@@ -66,11 +81,12 @@ def check_cron(cron: str | None) -> None:
         raise click.BadParameter(message, param_hint="--cron") from None
 
 
-def serve(cron: str | None, parameters: dict[str, int | None]) -> None:
-    """Register the deployment and run what comes due; returns when it is stopped, with all its runs ended."""
+def serve(cron: str | None, parameters: dict[str, int | str | None]) -> None:
+    """Register the deployments and run what comes due; returns when it is stopped, with all its runs ended."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.champion import release
     from flows.retrain import retrain
     from flows.runner import StoppableRunner
 
@@ -85,6 +101,7 @@ def serve(cron: str | None, parameters: dict[str, int | None]) -> None:
         parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    runner.add_flow(release, name=BY_HAND, concurrency_limit=one, entrypoint_type=EntrypointType.MODULE_PATH)
     due = f"at {cron} UTC" if cron else "for runs started by hand"
     click.echo(f"Serving retrain/{DEPLOYMENT} {due}; Ctrl-C stops it.")
     try:

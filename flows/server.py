@@ -6,18 +6,21 @@ Prefect starts a temporary server of its own where none is named, which SIGTERM 
 import os
 import socket
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flows.guard import Guarded
 
 HOST = "127.0.0.1"
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 """How long a server may take until it answers, in seconds; the first start creates its database."""
 _POLL_SECONDS = 0.1
+_PAUSE_SECONDS = 1.0
+"""Before a server that has died is started again."""
 
 
 class ServerError(RuntimeError):
@@ -25,13 +28,14 @@ class ServerError(RuntimeError):
 
 
 @contextmanager
-def prefect_server(home: Path, *, port: int = 0, dashboard: bool = False) -> Iterator[str]:
-    """Run a server over `home`'s database on 127.0.0.1 (port 0: any free one) and yield its API address.
+def prefect_server(home: Path, *, port: int = 0, dashboard: bool = False, host: str = HOST) -> Iterator[str]:
+    """Run a server over `home`'s database on `host` (port 0: any free one) and yield its API address for this machine.
 
-    Raises ServerError when the port is taken or the server does not answer in time.
+    One that dies is started again on its port. Raises ServerError when the port is taken or the server does not answer
+    in time.
     """
-    port = _free_port(port)
-    api = f"http://{HOST}:{port}/api"
+    port = _free_port(port, host)
+    api = f"http://{_reached(host)}:{port}/api"
     command = [
         sys.executable,
         "-m",
@@ -39,7 +43,7 @@ def prefect_server(home: Path, *, port: int = 0, dashboard: bool = False) -> Ite
         "server",
         "start",
         "--host",
-        HOST,
+        host,
         "--port",
         str(port),
     ]
@@ -50,23 +54,59 @@ def prefect_server(home: Path, *, port: int = 0, dashboard: bool = False) -> Ite
     }
     home.mkdir(parents=True, exist_ok=True)
     log = home / f"server-{port}.log"
-    with log.open("wb") as output:
-        server = Guarded(command, cwd=home, environment=environment, output=output)
+
+    def start() -> Guarded:
+        with log.open("wb") as output:
+            return Guarded(command, cwd=home, environment=environment, output=output)
+
+    kept = _Kept(start)
     try:
-        _wait(server, api, log)
+        _wait(kept.server, api, log)
+        kept.keep()
         yield api
     finally:
-        server.end()
+        kept.end()
         log.unlink(missing_ok=True)
 
 
-def _free_port(port: int) -> int:
+class _Kept:
+    """A server that is started again when it dies, until it is ended."""
+
+    def __init__(self, start: Callable[[], Guarded]) -> None:
+        self._start = start
+        self._ended = threading.Event()
+        self._starting = threading.Lock()
+        self.server = start()
+
+    def keep(self) -> None:
+        threading.Thread(target=self._keep, name="prefect-server", daemon=True).start()
+
+    def end(self) -> None:
+        with self._starting:
+            self._ended.set()
+        self.server.end()
+
+    def _keep(self) -> None:
+        while not self._ended.is_set():
+            self.server.wait()
+            self._ended.wait(_PAUSE_SECONDS)
+            with self._starting:
+                if not self._ended.is_set():
+                    self.server = self._start()
+
+
+def _reached(host: str) -> str:
+    """The address by which this machine reaches a server that is bound to `host`."""
+    return HOST if host == "0.0.0.0" else host
+
+
+def _free_port(port: int, host: str) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
-            raise ServerError(f"{HOST}:{port} cannot be used ({error.strerror}): choose another port") from None
+            raise ServerError(f"{host}:{port} cannot be used ({error.strerror}): choose another port") from None
         return int(probe.getsockname()[1])
 
 

@@ -1,16 +1,25 @@
 """What a flow leaves to read: a page and a table in Prefect, one line for the terminal."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from flows.environment import for_worktree
+from flows.progress import artifact_key
+from flows.redaction import Redaction
+from gencomp.registry.store import RegistryError
+from gencomp.registry.whereabouts import Whereabouts, whereabouts
 
 REPORT = Path("report") / "index.html"
 METRICS = Path("metrics")
+MODELS = Path("models")
 _EVALUATION = "evaluate@"
 
+FAILED = "failed"
 Cell = str | int | float | None
 
 
@@ -23,15 +32,30 @@ class Row(NamedTuple):
 
 
 def publish(root: Path, rows: Sequence[Row], failures: Sequence[str]) -> str:
-    """Write the artifacts `reproduce` (page) and `targets` (table) of the current flow run; returns the one line."""
+    """Write the artifacts of the current flow run: `reproduce` (page), `targets` (table), and a link to each MLflow run
+    that a tracking server shows; returns the one line."""
     line = one_line(rows)
-    create_markdown_artifact(markdown(root, rows, failures), key="reproduce", description=line)
+    models, away = registered(root)
+    create_markdown_artifact(markdown(root, rows, failures, models, away), key="reproduce", description=line)
+    for model in models:
+        if model.link:
+            create_link_artifact(model.link, f"Training of {model.variant}", key=artifact_key("run", model.variant))
     create_table_artifact(
         table(root, rows),
         key="targets",
         description="Targets, and the metrics of each evaluation",
     )
     return line
+
+
+def registered(root: Path) -> tuple[list[Whereabouts], str]:
+    """Where MLflow shows the checkout's packages, and why it does not, where it is away."""
+    packages = {folder.name: folder for folder in sorted((root / MODELS).glob("[!.]*"))}
+    store = for_worktree(root, os.environ)["MLFLOW_TRACKING_URI"]
+    try:
+        return whereabouts(packages, store), ""
+    except (RegistryError, OSError) as error:
+        return [], Redaction(root, os.environ)(str(error))
 
 
 def one_line(rows: Sequence[Row]) -> str:
@@ -41,15 +65,31 @@ def one_line(rows: Sequence[Row]) -> str:
     return f"{len(rows)} targets in {sum(row.seconds for row in rows):.1f} s: {counts}"
 
 
-def markdown(root: Path, rows: Sequence[Row], failures: Sequence[str]) -> str:
-    """A page: the one line, failures, the report's address where there is one, every target."""
+def markdown(
+    root: Path, rows: Sequence[Row], failures: Sequence[str], models: Sequence[Whereabouts] = (), away: str = ""
+) -> str:
+    """A page: the one line, failures, the report's address where there is one, MLflow's runs, every target."""
     parts = ["# Reproduction", one_line(rows)]
     parts += [f"**Failed:** `{failure}`" for failure in failures]
     if (root / REPORT).exists():
         parts.append(f"Report: [{REPORT}]({(root / REPORT).as_uri()})")
+    if away:
+        parts.append(f"MLflow: `{away}`")
+    if models:
+        named = [f"| {_linked(model)} | {_version(model)} |" for model in models]
+        parts.append("\n".join(["| run in MLflow | registered as |", "|---|---|", *named]))
     lines = [f"| `{row.target}` | {row.status} | {row.seconds:.1f} |" for row in rows]
     parts.append("\n".join(["| target | status | seconds |", "|---|---|---:|", *lines]))
     return "\n\n".join(parts) + "\n"
+
+
+def _linked(model: Whereabouts) -> str:
+    name = f"{model.variant} `{model.run[:8] or 'none'}`"
+    return f"[{name}]({model.link})" if model.link else name
+
+
+def _version(model: Whereabouts) -> str:
+    return " ".join([f"{model.model} version {model.version}", *model.aliases]) if model.version else "not registered"
 
 
 def table(root: Path, rows: Sequence[Row]) -> list[dict[str, Cell]]:

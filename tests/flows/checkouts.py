@@ -107,6 +107,12 @@ class Family:
             return False
 
 
+def clean_environment(folder: Path) -> dict[str, str]:
+    """A user's environment without Prefect settings, with `flows` importable; nothing is written outside `folder`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "GIT_", "MLFLOW_"))}
+    return kept | {"PYTHONPATH": str(SOURCE), "HOME": str(folder), "DVC_SITE_CACHE_DIR": str(folder / "site")}
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> bool:
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:

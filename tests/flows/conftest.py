@@ -1,6 +1,5 @@
 """A small real DVC checkout, a Prefect server on loopback, and flows in them."""
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ import pytest
 
 from flows.environment import QUIET
 from flows.server import prefect_server
-from tests.flows.checkouts import DVC_YAML, EVALUATE, GITIGNORE, PARAMS, SOURCE, TRAIN, Family, Server, shell
+from tests.flows.checkouts import DVC_YAML, EVALUATE, GITIGNORE, PARAMS, TRAIN, Family, Server, clean_environment, shell
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +45,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A user's environment without Prefect settings, with `flows` importable; nothing is written outside tmp_path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "GIT_", "MLFLOW_"))}
-    return kept | {"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    """As of `clean_environment`."""
+    return clean_environment(tmp_path)
 
 
 @pytest.fixture

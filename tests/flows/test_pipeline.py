@@ -1,31 +1,23 @@
 import json
 import signal
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 import zc.lockfile
 
+from tests.flows.api import artifacts
 from tests.flows.checkouts import Family, Server, shell, wait_for
 
 PIPELINE = ("-m", "flows.pipeline")
 SLOW_TRAIN = 'echo $$ > "$PWD/started-$1"; sleep 300\n'
 
 
-def artifacts(server: Server, key: str) -> list[str]:
-    """The newest artifact's data first."""
-    body = json.dumps({"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}).encode()
-    request = urllib.request.Request(f"{server.api}/artifacts/filter", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return [artifact["data"] for artifact in json.load(answer)]
-
-
 def test_the_flow_runs_each_target_once_and_a_second_flow_is_refused_meanwhile(
     served: Family, checkout: Path, server: Server
 ) -> None:
     with (checkout / "train.sh").open("a") as script:
-        script.write("touch started-$1; while [ ! -e go ]; do sleep 0.1; done\n")
+        script.write("echo $1 5/10  1.00 it/s; touch started-$1; while [ ! -e go ]; do sleep 0.1; done\n")
     flow = served.start(*PIPELINE)
     assert wait_for(lambda: (checkout / "started-a").exists())
     before = {path: path.stat().st_mtime for path in checkout.rglob("*") if ".git" not in path.parts}
@@ -45,6 +37,8 @@ def test_the_flow_runs_each_target_once_and_a_second_flow_is_refused_meanwhile(
     assert rows["evaluate@b"]["bpp"] == 0.03
     assert rows["train@b"]["status"] == "ran"
     assert "| `train@a` | ran |" in artifacts(server, "reproduce")[0]
+    assert float(artifacts(server, "progress")[0]) == 100
+    assert float(artifacts(server, "progress-train-b")[0]) == 50
     status = json.loads(shell(checkout, "dvc", "status", "--json"))
     assert status == {"register": ["always changed"]}
     assert not served.members()
@@ -97,6 +91,24 @@ def test_a_failing_variant_leaves_the_other_one_finished_and_fails_the_flow(serv
     assert (checkout / "metrics" / "b.json").exists()
     assert (checkout / "models" / "a" / "model.txt").exists()
     assert not (checkout / "registered.txt").exists()
+
+
+def test_what_crosses_a_network_is_tried_again_and_nothing_else(served: Family, checkout: Path) -> None:
+    stages = """\
+stages:
+  download:
+    foreach: [photos]
+    do: {cmd: "echo asked >> asked.txt; grep -c asked asked.txt | grep 2 || { echo HTTP 503; exit 3; }"}
+  train:
+    foreach: [gc]
+    do: {cmd: "echo gc 1/2  then; sleep 2; echo trained >> trained.txt; echo connection refused; exit 4"}
+"""
+    (checkout / "dvc.yaml").write_text(stages)
+    output, _ = served.start(*PIPELINE).communicate(timeout=120)
+    assert (checkout / "asked.txt").read_text() == "asked\nasked\n", output
+    assert (checkout / "trained.txt").read_text() == "trained\n"
+    assert output.splitlines()[-1].startswith("Error: train@gc: failed to run: ")
+    assert "Retry 1/2 will start" in output
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.flows.checkouts import wait_for
 
 @pytest.fixture
 def dvc(checkout: Path, environment: dict[str, str]) -> Dvc:
-    return Dvc(checkout, for_stages(environment))
+    return Dvc(checkout, for_stages(checkout, environment))
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def test_a_held_lock_is_waited_for(dvc: Dvc, checkout: Path) -> None:
 
 
 def test_a_lock_that_stays_held_is_given_up_in_one_line(checkout: Path, environment: dict[str, str]) -> None:
-    dvc = Dvc(checkout, for_stages(environment), lock_wait=0)
+    dvc = Dvc(checkout, for_stages(checkout, environment), lock_wait=0)
     with dvc_lock(checkout), pytest.raises(DvcError, match="shard: another dvc process held the lock of "):
         dvc.reproduce("shard", print)
 

@@ -1,44 +1,49 @@
-import json
+import shutil
 import signal
-import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.flows.checkouts import Family, Server, wait_for
+import psutil
+import pytest
+
+from tests.flows.api import ask, set_state, start_run, state
+from tests.flows.checkouts import TRAIN, Family, Server, clean_environment, wait_for
 
 SERVE = ("-m", "flows.serve")
-WAITING_TRAIN = 'touch "$PWD/started-$1"; sleep 300\n'
+WAITING_TRAIN = 'echo waiting; touch "$PWD/started-$1"; sleep 300\n'
 
 
-def ask(server: Server, path: str, body: dict[str, object] | None = None) -> dict[str, dict[str, str]]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{server.api}/{path}", data, {"Content-Type": "application/json"})
-    for _ in range(20):
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            if error.code != 503:  # its database is locked for the moment; Prefect's own client asks again too
-                raise
-            time.sleep(0.5)
-    raise AssertionError(f"{path}: busy for too long")
+class Serving(NamedTuple):
+    """`flows.serve` in a checkout of its own, and the id of its deployment `retrain/scheduled`."""
+
+    checkout: Path
+    server: Server
+    family: Family
+    deployment: str
+
+    def train_by(self, script: str) -> None:
+        (self.checkout / "train.sh").write_text(script)
+        for started in self.checkout.glob("started-*"):
+            started.unlink()
+
+    def training(self) -> bool:
+        return (self.checkout / "started-a").exists()
+
+    def stages(self) -> list[str]:
+        return [command for command in self.family.commands() if "sleep 300" in command or "dvc" in command]
+
+    def ends_as(self, run: str, expected: str) -> bool:
+        return wait_for(lambda: state(self.server, run) == expected, 120)
 
 
-def start_run(server: Server, deployment: object) -> str:
-    body: dict[str, object] = {"state": {"type": "SCHEDULED"}}
-    return str(ask(server, f"deployments/{deployment}/create_flow_run", body)["id"])
-
-
-def state(server: Server, run: str) -> str:
-    return ask(server, f"flow_runs/{run}")["state"]["type"]
-
-
-def test_an_overlapping_run_is_refused_and_a_stopped_server_leaves_nothing_behind(
-    served: Family, checkout: Path, server: Server
-) -> None:
-    (checkout / "train.sh").write_text(WAITING_TRAIN)
-    serve = served.start(*SERVE, "--cron", "0 3 29 2 *", background=True)
+@pytest.fixture(scope="module")
+def serving(template: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serving")
+    checkout = Path(shutil.copytree(template, folder / "checkout"))
+    prefect = {"PREFECT_API_URL": server.api, "PREFECT_HOME": str(checkout / ".prefect")}
+    family = Family(checkout, clean_environment(folder) | prefect)
+    serve = family.start(*SERVE, "--cron", "0 3 29 2 *", background=True)
 
     def deployed() -> bool:
         try:
@@ -48,17 +53,47 @@ def test_an_overlapping_run_is_refused_and_a_stopped_server_leaves_nothing_behin
         return True
 
     assert wait_for(deployed)
-    deployment = ask(server, "deployments/name/retrain/scheduled")
+    try:
+        yield Serving(checkout, server, family, str(ask(server, "deployments/name/retrain/scheduled")["id"]))
+        serve.send_signal(signal.SIGTERM)
+        output, _ = serve.communicate(timeout=120)
+        assert wait_for(lambda: not family.members(), 20), (family.commands(), output)
+        assert "Traceback" not in output, output
+    finally:
+        family.end()
+
+
+def test_an_overlapping_run_is_refused_and_a_cancelled_one_ends_with_its_whole_tree(serving: Serving) -> None:
+    serving.train_by(WAITING_TRAIN)
+    deployment = ask(serving.server, f"deployments/{serving.deployment}")
     assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 3 29 2 *"]  # type: ignore[index]
-    first = start_run(server, deployment["id"])
-    assert wait_for(lambda: (checkout / "started-a").exists(), 120)
-    second = start_run(server, deployment["id"])
-    assert wait_for(lambda: state(server, second) == "CANCELLED", 60), state(server, second)
-    assert state(server, first) == "RUNNING"
-    serve.send_signal(signal.SIGTERM)
-    output, _ = serve.communicate(timeout=120)
-    assert wait_for(lambda: not served.members(), 20), (served.commands(), output)
-    assert "Traceback" not in output, output
+    first = start_run(serving.server, serving.deployment)
+    assert wait_for(serving.training, 120)
+    assert len(serving.stages()) > 2
+    second = start_run(serving.server, serving.deployment)
+    assert serving.ends_as(second, "CANCELLED"), state(serving.server, second)
+    assert state(serving.server, first) == "RUNNING"
+    set_state(serving.server, first, "CANCELLING", "Cancelling")
+    assert serving.ends_as(first, "CANCELLED"), state(serving.server, first)
+    assert wait_for(lambda: not serving.stages(), 30), serving.stages()
+
+
+def test_a_failed_run_is_run_again_from_where_it_failed(serving: Serving) -> None:
+    serving.train_by("echo trained $1 >> trained.txt; [ $1 = a -o -e mended ] || exit 3\n" + TRAIN)
+    run = start_run(serving.server, serving.deployment)
+    assert serving.ends_as(run, "FAILED"), state(serving.server, run)
+    (serving.checkout / "mended").touch()
+    set_state(serving.server, run, "SCHEDULED", "AwaitingRetry")
+    assert serving.ends_as(run, "COMPLETED"), state(serving.server, run)
+    assert (serving.checkout / "trained.txt").read_text() == "trained a\ntrained b\ntrained b\n"
+    assert (serving.checkout / "registered.txt").exists()
+
+
+def test_every_server_listens_on_loopback_alone(serving: Serving) -> None:
+    everything = [*serving.family.members(), *psutil.Process().children(recursive=True)]
+    found = listening(everything)
+    assert int(serving.server.api.split(":")[2].split("/")[0]) in {port for _, port in found}
+    assert {address for address, _ in found} == {"127.0.0.1"}
 
 
 def test_a_wrong_cron_expression_is_refused_before_anything_starts(family: Family, checkout: Path) -> None:
@@ -72,3 +107,15 @@ def test_a_wrong_cron_expression_is_refused_before_anything_starts(family: Famil
 def test_the_help_has_an_example(family: Family) -> None:
     output, _ = family.start(*SERVE, "--help").communicate(timeout=60)
     assert "python -m flows.serve --cron '0 3 * * *'" in output
+
+
+def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    """Address and port of everything that processes wait on."""
+    found = set()
+    for process in processes:
+        try:
+            connections = process.net_connections(kind="inet")
+        except psutil.Error:
+            continue
+        found |= {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
+    return found

@@ -73,7 +73,7 @@ def test_a_worktree_logs_to_the_checkouts_mlflow_store(given: str | None, expect
 
 
 def test_stages_see_no_telemetry_and_no_git_folder_of_a_hook() -> None:
-    environment = for_stages({"GIT_DIR": "/x/.git", "DVC_NO_ANALYTICS": "0", "PATH": "/usr/bin"})
+    environment = for_stages(Path("/top"), {"GIT_DIR": "/x/.git", "DVC_NO_ANALYTICS": "0", "PATH": "/usr/bin"})
     assert "GIT_DIR" not in environment
     assert environment["DVC_NO_ANALYTICS"] == "1"
     assert environment["PATH"].endswith(":/usr/bin")
