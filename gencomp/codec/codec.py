@@ -320,7 +320,7 @@ class Codec:
         shape = (header.channels, *self._latent_size(size))
         parts, positions = stream.parts, None
         if header.mode == "sc":
-            mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
+            mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride, header.version)
             positions = self._positions(mask, size)
         model = None if self._context is None else self._context.first(header.channels)
         return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions, model)
@@ -348,7 +348,8 @@ class Codec:
 
     def _unpack_side(self, stream: Stream) -> Side:
         header, config = stream.header, self.package.config
-        side = unpack_side(stream.parts.side, header.height, header.width, config.latent_stride, config.classes)
+        size = (header.height, header.width)
+        side = unpack_side(stream.parts.side, *size, config.latent_stride, config.classes, header.version)
         if ((side.labels >= config.classes) & (side.labels != unlabelled(config.classes))).any():
             raise StreamError(f"damaged stream: its label map has more classes than the model's {config.classes}")
         return side
