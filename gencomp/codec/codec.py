@@ -25,10 +25,11 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.maps import Bits
 from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
-from gencomp.codec.side import Bits, Side, pack_side, unlabelled, unpack_mask, unpack_side
+from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
