@@ -1,8 +1,10 @@
-"""Damaged streams, by the hundred thousand: each must be refused in one line or decode to symbols, soon.
+"""Damaged streams, by the hundred thousand: each must be refused in one line or decode to symbols, soon; of selective
+compression, to its maps as well.
 
 A mutator with a seed takes real streams (of the shipped models, by every entropy coder, and of selective compression)
 and flips, overwrites, inserts, removes, repeats and joins their bytes. Nine of ten mutants get a checksum that fits, so
-that the damage reaches the coders. Some of those that decode are drawn by G as well.
+that the damage reaches the coders. Some of those that decode are drawn by G as well. Streams of selective compression
+are small, lest their maps take most of the time, and some are of version 0 of the format.
 """
 
 import resource
@@ -10,19 +12,33 @@ import struct
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
 from benchmarks.rows import Bar, Row, arguments, finish, measured, say
 from gencomp.codec.codec import Codec
 from gencomp.codec.conformance import read_vectors
-from gencomp.codec.container import HEADER_BYTES, StreamError, checksum
+from gencomp.codec.container import (
+    HEADER_BYTES,
+    Parts,
+    StreamError,
+    checksum,
+    join_payload,
+    pack,
+    parse,
+    split_payload,
+    varint,
+)
+from gencomp.codec.side import Side
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.context import ContextNetwork
 from gencomp.models.entropy import fit_frequencies
@@ -108,12 +124,33 @@ def selective() -> Iterator[Seed]:
         codec = Codec.from_package(load_package(Path(folder)))
     codec.max_pixels = MAX_PIXELS
     random = np.random.default_rng(1)
-    picture = Image.fromarray(random.integers(0, 255, (7, 9, 3), np.uint8)).resize((72, 56))
-    labels = np.kron(random.integers(0, 3, (7, 9)), np.ones((8, 8))).astype(np.uint8)
+    picture = Image.fromarray(random.integers(0, 255, (3, 4, 3), np.uint8)).resize((28, 20))
+    labels = np.kron(random.integers(0, 3, (3, 4)), np.ones((8, 8))).astype(np.uint8)[:20, :28]
+    edges = np.indices(labels.shape).sum(0) % 7 == 0
     for entropy in ("context", "static", "raw"):
-        for preserve in ("box:8,8,60,40", "all", "none"):
-            stream = codec.compress(picture, labels=labels, preserve=preserve, entropy=entropy)
+        for preserve, drawn in (("box:8,8,20,16", None), ("all", edges), ("none", None)):
+            stream = codec.compress(picture, labels=labels, edges=drawn, preserve=preserve, entropy=entropy)
             yield Seed(codec, stream)
+            if entropy == "context":
+                yield Seed(codec, as_version_0(stream, codec.decode_side(stream)))
+
+
+def as_version_0(stream: bytes, side: Side) -> bytes:
+    """A stream of selective compression with its maps, and the borders of its labels for edges, as version 0 had
+    them."""
+    header, payload = parse(stream)
+    parts = [deflated(np.packbits(side.mask, axis=1)), deflated(side.labels)]
+    sizes = [varint(len(parts[0])), varint(2 * len(parts[1]))]
+    data = b"".join(size + part for size, part in zip(sizes, parts, strict=True))
+    return pack(replace(header, version=0), join_payload(Parts(data, split_payload(payload).symbols)))
+
+
+def deflated(rows: npt.NDArray[np.integer]) -> bytes:
+    """Rows (H, n) of bytes, each XORed with the one above."""
+    filtered = rows.astype(np.uint8)
+    filtered[1:] ^= filtered[:-1].copy()
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return deflate.compress(filtered.tobytes()) + deflate.flush()
 
 
 def mutants(seeds: list[Seed], count: int, seed: int) -> Iterator[tuple[Seed, bytes]]:
@@ -159,10 +196,12 @@ def restamped(data: bytes) -> bytes:
 
 
 def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
-    """Decode a stream to symbols, and with `draw` to a picture."""
+    """Decode a stream to symbols and maps, and with `draw` to a picture."""
     began = time.perf_counter()
     try:
         codec.decode_symbols(data)
+        if codec.package.config.mode == "sc":
+            codec.decode_side(data)
         if draw:
             codec.decompress(data)
         kind = "decoded"

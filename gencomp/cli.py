@@ -292,6 +292,7 @@ def info(source: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found._asdict(), sort_keys=True))
         return
+    click.echo(f"format       version {found.version}")
     click.echo(f"size         {found.width} x {found.height} pixels")
     click.echo(f"mode         {found.mode}, {found.channels} latent channels")
     click.echo(f"entropy      {found.entropy}")

@@ -127,6 +127,7 @@ def test_info_tells_all_parts_of_a_stream(run: Run, stream: Path) -> None:
     size = stream.stat().st_size
     described = json.loads(run("info", stream, "--json").stdout)
     assert described == {
+        "version": 1,
         "width": 45,
         "height": 29,
         "mode": "GC",

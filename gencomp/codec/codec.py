@@ -25,10 +25,11 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.maps import Bits
 from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
-from gencomp.codec.side import Bits, Side, pack_side, unlabelled, unpack_mask, unpack_side
+from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
@@ -320,7 +321,7 @@ class Codec:
         shape = (header.channels, *self._latent_size(size))
         parts, positions = stream.parts, None
         if header.mode == "sc":
-            mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride)
+            mask = unpack_mask(parts.side, header.height, header.width, config.latent_stride, header.version)
             positions = self._positions(mask, size)
         model = None if self._context is None else self._context.first(header.channels)
         return decode(parts.symbols, header.entropy, shape, *self._tables(header.channels), positions, model)
@@ -348,7 +349,8 @@ class Codec:
 
     def _unpack_side(self, stream: Stream) -> Side:
         header, config = stream.header, self.package.config
-        side = unpack_side(stream.parts.side, header.height, header.width, config.latent_stride, config.classes)
+        size = (header.height, header.width)
+        side = unpack_side(stream.parts.side, *size, config.latent_stride, config.classes, header.version)
         if ((side.labels >= config.classes) & (side.labels != unlabelled(config.classes))).any():
             raise StreamError(f"damaged stream: its label map has more classes than the model's {config.classes}")
         return side

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from gencomp.codec.container import Entropy, StreamError, packed_bytes
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.maps import Bits
 from gencomp.codec.radix import pack_symbols, unpack_symbols
-from gencomp.codec.side import Bits
 from gencomp.codec.tables import CONTEXT_MODEL, context_rows, static_models
 from gencomp.models.entropy import contexts_of
 

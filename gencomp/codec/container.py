@@ -1,6 +1,6 @@
 """The .gnc container: 13 bytes of header, then the payload. Standard library only, so that `gencomp info` starts fast.
 
-All numbers are big-endian; format version 0:
+All numbers are big-endian:
 
     bytes  content
     0-1    magic, 0x9e 0x47
@@ -12,8 +12,11 @@ All numbers are big-endian; format version 0:
     13-16  only when `large`: bits from 15 up of width - 1, then of height - 1, two bytes each
 
 Of GC, the payload is the symbols. Of SC (selective compression), it is a varint n, n bytes of side information, laid
-out in side.py, and the symbols. Symbols carry no trailing zero bytes; their decoder takes them as followed by zeros. A
-varint has 7 bits per byte, the highest first; bit 7 says that more follow; at most 5 bytes, the first of them not 0x80.
+out in side.py, and the symbols. Neither part ends in a zero byte; its decoder takes it as followed by zeros. A varint
+has 7 bits per byte, the highest first; bit 7 says that more follow; at most 5 bytes, the first of them not 0x80.
+
+Version 1 is written and is frozen. Version 0 is read: its side information is deflated, and no part was refused for its
+zeros. Versions 2 and 3 and entropy coder 3 are reserved.
 """
 
 import binascii
@@ -27,7 +30,10 @@ Entropy = Literal["raw", "static", "context"]
 Mode = Literal["gc", "sc"]
 
 MAGIC = b"\x9eG"
-VERSION = 0
+VERSION = 1
+"""Of the format, as it is written."""
+VERSIONS = (0, 1)
+"""As it is read."""
 ENTROPIES: tuple[Entropy, ...] = ("raw", "static", "context")
 """Entropy coders in the order of their codes in the header."""
 MODES: tuple[Mode, ...] = ("gc", "sc")
@@ -70,6 +76,8 @@ class Header:
     """Head of the model's fingerprint, 4 bytes."""
     mode: Mode = "gc"
     """Whether the payload starts with side information."""
+    version: int = VERSION
+    """Of the format."""
 
     @property
     def size(self) -> int:
@@ -105,6 +113,7 @@ class Parts(NamedTuple):
 class StreamInfo(NamedTuple):
     """What a stream says about itself without a model."""
 
+    version: int
     width: int
     height: int
     mode: str
@@ -124,7 +133,7 @@ def pack(header: Header, payload: bytes) -> bytes:
     """The stream of `header` and `payload`. Raises StreamError for a header that the format cannot hold."""
     _check_packable(header)
     width, height = header.width - 1, header.height - 1
-    flags = VERSION << 6 | ENTROPIES.index(header.entropy) << 4 | (header.channels - 1)
+    flags = header.version << 6 | ENTROPIES.index(header.entropy) << 4 | (header.channels - 1)
     size_word = MODES.index(header.mode) << 31 | header._large << 30 | (width & _LOW) << 15 | height & _LOW
     head = _FIXED.pack(MAGIC, flags, header.fingerprint, size_word)
     rest = (_LARGE.pack(width >> 15, height >> 15) if header._large else b"") + payload
@@ -145,9 +154,12 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Stream:
     width, height, large = _sides(size_word, rest)
     if width * height > max_pixels:
         raise StreamError(f"a picture of {width} x {height} pixels is over the limit of {max_pixels} pixels")
-    header = Header(width, height, (flags & 15) + 1, _entropy(flags), fingerprint, MODES[size_word >> 31])
+    mode, version = MODES[size_word >> 31], flags >> 6
+    header = Header(width, height, (flags & 15) + 1, _entropy(flags), fingerprint, mode, version)
     stream = Stream(header, rest[large:])
-    _ = stream.parts  # which refuses side information that the payload does not hold
+    parts = stream.parts  # which refuses side information that the payload does not hold
+    if version and any(part.endswith(b"\0") for part in parts):
+        raise StreamError("damaged stream: it ends, or its side information does, in zeros that are never written")
     return stream
 
 
@@ -156,6 +168,7 @@ def describe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> StreamInfo:
     stream = parse(data, max_pixels=max_pixels)
     header, symbols = stream.header, stream.parts.symbols
     return StreamInfo(
+        version=header.version,
         width=header.width,
         height=header.height,
         mode=header.mode.upper(),
@@ -243,6 +256,8 @@ def _check_packable(header: Header) -> None:
             raise StreamError(f"a stream cannot hold a {name} of {side} pixels (1 to {MAX_SIDE})")
     if not 1 <= header.channels <= MAX_CHANNELS:
         raise StreamError(f"a stream cannot hold {header.channels} latent channels (1 to {MAX_CHANNELS})")
+    if header.version not in VERSIONS:
+        raise StreamError(f"a stream cannot hold format version {header.version}")
     if len(header.fingerprint) != FINGERPRINT_BYTES:
         raise StreamError(f"a stream holds {FINGERPRINT_BYTES} bytes of fingerprint, not {len(header.fingerprint)}")
 
@@ -254,8 +269,9 @@ def _check_version(data: bytes) -> None:
         raise StreamError("not a .gnc stream: its first bytes are not the magic number")
     if len(data) < HEADER_BYTES:
         raise StreamError(f"truncated stream: {len(data)} bytes, and the header alone takes {HEADER_BYTES}")
-    if data[2] >> 6 != VERSION:
-        raise StreamError(f"this stream has format version {data[2] >> 6}, and this version of gencomp reads {VERSION}")
+    if data[2] >> 6 not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise StreamError(f"this stream has format version {data[2] >> 6}, and this version of gencomp reads {known}")
 
 
 def _sides(size_word: int, rest: bytes) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from gencomp.codec.side import Bits
+from gencomp.codec.maps import Bits
 from gencomp.codec.tables import CONTEXT_MODEL
 from gencomp.models.context import AROUND, EXPONENTIALS, MAX_ACTIVATION, OWN, REACH, SEEN, SHIFTS, ContextWeights
 from gencomp.models.entropy import PRECISION

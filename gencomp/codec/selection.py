@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gencomp.codec.maps import Bits
 from gencomp.codec.regions import Ids, Mask, Region, Whole, parse_region
-from gencomp.codec.side import Bits, Labels, Side, borders, label_type, unlabelled
+from gencomp.codec.side import Labels, Side, borders, label_type, unlabelled
 
 IdMap = Image.Image | Ids
 """(H, W), ids of classes or of instances; of a palette picture its indices."""

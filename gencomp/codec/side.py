@@ -1,32 +1,21 @@
 """Side information of selective compression: where symbols are coded, the label map and the edges, all lossless.
 
-    varint m, m bytes: the mask, one bit per latent position of the picture, rows padded to whole bytes
-    varint 2k + e, k bytes: the label map, one byte per pixel; of models with more than 255 classes the upper bytes of
-    all rows, then the lower ones
-    the rest, only where e is 1: the edges, one bit per pixel, rows padded to whole bytes; else they are the borders
-    of the label map
-
-Each row is XORed with the row above, and all rows are deflated (RFC 1951); no bytes at all stand for zeros alone.
-Sizes are known from the header, and nothing larger is ever inflated.
+All of it is one run of decisions, coded as maps.py says: the mask, then the labels, then whether edges are given, and
+the edges where they are; else they are the borders of the label map. Who needs the mask alone stops behind it. Sizes
+are known from the header. Side information of format version 0 is deflated.py's.
 """
 
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gencomp.codec.container import StreamError, read_varint, varint
+from gencomp.codec.container import VERSION
+from gencomp.codec.deflated import inflate_maps, inflate_mask
+from gencomp.codec.maps import Bits, Ids, MapDecoder, MapEncoder, code_bits, code_edges, code_flag, code_labels
 
-Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Labels = Ids
 """(H, W), label ids, of the type that `label_type` gives; its largest number is unlabelled."""
-Bits = npt.NDArray[np.bool_]
-"""(H, W) or, at the latent's resolution, (h, w)."""
-
-_RAW_DEFLATE = -15
-"""How zlib is told to write neither its header nor its checksum: the container has a checksum over all."""
-_MEMORY = 9
-"""The most that zlib may take, for longer blocks."""
 
 
 class Side(NamedTuple):
@@ -51,30 +40,37 @@ def unlabelled(classes: int) -> int:
 
 
 def pack_side(side: Side) -> bytes:
-    """The bytes of side information; deflate may spell the same side in other bytes with another zlib."""
-    mask, labels = _deflated(_packed(side.mask)), _deflated(_planes(side.labels))
-    derived = np.array_equal(side.edges, borders(side.labels))
-    edges = b"" if derived else _deflated(_packed(side.edges))
-    return varint(len(mask)) + mask + varint(2 * len(labels) + (not derived)) + labels + edges
+    """The bytes of side information, the same on every machine; 0.3 s for 480 x 360 pixels of a street scene."""
+    encoder, drawn = MapEncoder(), borders(side.labels)
+    given = not np.array_equal(side.edges, drawn)
+    code_bits(encoder, side.mask.shape, side.mask)
+    code_labels(encoder, side.labels.shape, side.labels.dtype, side.labels)
+    if code_flag(encoder, given):
+        code_edges(encoder, drawn, side.edges)
+    return encoder.sealed()
 
 
-def unpack_side(data: bytes, height: int, width: int, stride: int, classes: int) -> Side:
+def unpack_side(data: bytes, height: int, width: int, stride: int, classes: int, version: int = VERSION) -> Side:
     """The side information of a picture of height x width pixels, by a model of so many classes. Raises StreamError."""
-    mask = unpack_mask(data, height, width, stride)
-    rest = _parts(data).rest
-    number, start = read_varint(rest, 0)
-    size, coded = divmod(number, 2)
-    if size > len(rest) - start or (not coded and size < len(rest) - start):
-        raise StreamError("damaged stream: the parts of its side information do not fit its size")
-    depth = np.dtype(label_type(classes)).itemsize
-    labels = _from_planes(_inflated(rest[start : start + size], depth * height, width), depth)
-    edges = _bits(rest[start + size :], height, width) if coded else borders(labels)
+    shape, kind = (height, width), label_type(classes)
+    if version == 0:
+        mask = unpack_mask(data, height, width, stride, version)
+        found = inflate_maps(data, height, width, kind)
+        return Side(found.labels, borders(found.labels) if found.edges is None else found.edges, mask)
+    decoder = MapDecoder(data)
+    mask = code_bits(decoder, _latent_shape(shape, stride), None)
+    labels = code_labels(decoder, shape, kind, None)
+    edges = borders(labels)
+    if code_flag(decoder, None):
+        edges = code_edges(decoder, edges, None)
+    decoder.close()
     return Side(labels, edges, mask)
 
 
-def unpack_mask(data: bytes, height: int, width: int, stride: int) -> Bits:
+def unpack_mask(data: bytes, height: int, width: int, stride: int, version: int = VERSION) -> Bits:
     """The mask alone, all that decoding of the symbols needs. Raises StreamError."""
-    return _bits(_parts(data).mask, -(-height // stride), -(-width // stride))
+    shape = _latent_shape((height, width), stride)
+    return inflate_mask(data, *shape) if version == 0 else code_bits(MapDecoder(data), shape, None)
 
 
 def borders(ids: npt.NDArray[np.integer]) -> Bits:
@@ -89,60 +85,6 @@ def borders(ids: npt.NDArray[np.integer]) -> Bits:
     return edges
 
 
-class _Parts(NamedTuple):
-    mask: bytes
-    rest: bytes
-
-
-def _parts(data: bytes) -> _Parts:
-    size, start = read_varint(data, 0)
-    if size > len(data) - start:
-        raise StreamError("damaged stream: the parts of its side information do not fit its size")
-    return _Parts(data[start : start + size], data[start + size :])
-
-
-def _planes(labels: Labels) -> npt.NDArray[np.uint8]:
-    """(H, W) of one byte as they are, of two bytes as (2 H, W), the upper bytes first."""
-    planes = labels if labels.dtype == np.uint8 else np.concatenate([labels >> 8, labels & 0xFF])
-    return planes.astype(np.uint8)
-
-
-def _from_planes(planes: npt.NDArray[np.uint8], depth: int) -> Labels:
-    if depth == 1:
-        return planes
-    upper, lower = np.split(planes.astype(np.uint16), depth)
-    return np.asarray(upper << 8 | lower, np.uint16)
-
-
-def _packed(bits: Bits) -> npt.NDArray[np.uint8]:
-    return np.packbits(bits, axis=1)
-
-
-def _bits(data: bytes, height: int, width: int) -> Bits:
-    packed = _inflated(data, height, -(-width // 8))
-    return np.unpackbits(packed, axis=1, count=width).view(np.bool_)
-
-
-def _deflated(rows: npt.NDArray[np.uint8]) -> bytes:
-    """Rows (H, n) as bytes, none for zeros alone."""
-    filtered = rows.copy()
-    filtered[1:] ^= rows[:-1]
-    if not filtered.any():
-        return b""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, _RAW_DEFLATE, _MEMORY)
-    return deflate.compress(filtered.tobytes()) + deflate.flush()
-
-
-def _inflated(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The rows (height, width) of `_deflated`; stops one byte after what they take. Raises StreamError."""
-    if not data:
-        return np.zeros((height, width), np.uint8)
-    inflate = zlib.decompressobj(_RAW_DEFLATE)
-    try:
-        filtered = inflate.decompress(data, height * width + 1)
-    except zlib.error:
-        raise StreamError("damaged stream: its side information cannot be inflated") from None
-    if len(filtered) != height * width or not inflate.eof or inflate.unused_data:
-        raise StreamError("damaged stream: its side information does not have the size of its picture")
-    rows = np.frombuffer(filtered, np.uint8).reshape(height, width)
-    return np.bitwise_xor.accumulate(rows, axis=0)
+def _latent_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
+    height, width = shape
+    return -(-height // stride), -(-width // stride)

@@ -12,6 +12,7 @@ from PIL import Image
 from gencomp.cli import main
 from gencomp.codec import conformance
 from gencomp.codec.conformance import Vector, mean_colours, read_vectors, verdicts
+from gencomp.codec.container import VERSION, parse
 from gencomp.references import shipped
 
 
@@ -19,8 +20,9 @@ def test_every_shipped_model_has_vectors_of_every_coder() -> None:
     vectors = read_vectors()
     assert {one.model for one in vectors} == {folder.name for folder in shipped()}
     for name in {one.model for one in vectors}:
-        coders = {found.entropy for found in verdicts([one for one in vectors if one.model == name], "cpu")}
-        assert coders == {"context", "static", "raw"}
+        ones = [one for one in vectors if one.model == name]
+        assert {found.entropy for found in verdicts(ones, "cpu")} == {"context", "static", "raw"}
+        assert VERSION in {parse(one.data).header.version for one in ones}
 
 
 def test_this_machine_finds_the_same_symbols() -> None:

@@ -10,7 +10,9 @@ from gencomp.codec.container import (
     ENTROPIES,
     MAX_PIXELS,
     MAX_SIDE,
+    VERSIONS,
     Header,
+    Mode,
     Parts,
     StreamError,
     bound_bytes,
@@ -30,8 +32,10 @@ headers = st.builds(
     height=st.integers(1, MAX_SIDE) | st.integers(32766, 32770),
     channels=st.integers(1, 16),
     entropy=st.sampled_from(ENTROPIES),
+    version=st.sampled_from(VERSIONS),
     fingerprint=st.binary(min_size=4, max_size=4),
 )
+parts = st.binary(max_size=200).map(lambda data: data.rstrip(b"\0"))
 selective_headers = st.builds(replace, headers, mode=st.just("sc"))
 
 
@@ -41,20 +45,20 @@ def restamped(stream: bytes) -> bytes:
     return stream[:11] + struct.pack(">H", checksum) + stream[13:]
 
 
-@given(headers, st.binary(max_size=40))
+@given(headers, parts)
 def test_any_header_and_payload_come_back(header: Header, payload: bytes) -> None:
     stream = pack(header, payload)
     assert parse(stream, max_pixels=MAX_SIDE**2) == (header, payload)
     assert len(stream) == header.size + len(payload)
 
 
-@given(selective_headers, st.binary(max_size=200), st.binary(max_size=40))
+@given(selective_headers, parts, parts)
 def test_a_selective_stream_holds_side_information_and_symbols(header: Header, side: bytes, symbols: bytes) -> None:
     parts = Parts(side, symbols)
     stream = parse(pack(header, join_payload(parts)), max_pixels=MAX_SIDE**2)
     assert (stream.header, stream.parts) == (header, parts)
     info = describe(pack(header, join_payload(parts)), max_pixels=MAX_SIDE**2)
-    assert (info.mode, info.payload_bytes) == ("SC", len(symbols))
+    assert (info.version, info.mode, info.payload_bytes) == (header.version, "SC", len(symbols))
     assert info.side_bytes == len(side) + (1 if len(side) < 128 else 2)
     assert info.header_bytes + info.side_bytes + info.payload_bytes == info.total_bytes
 
@@ -98,7 +102,8 @@ def test_the_mode_is_bit_31_of_the_size_word() -> None:
 def test_the_bytes_are_where_the_format_says() -> None:
     stream = pack(SMALL, b"\xab\xcd")
     size_word = (451 - 1) << 15 | (300 - 1)
-    assert stream[:3] == b"\x9e\x47\x13"  # version 0, static, C = 4
+    assert stream[:3] == b"\x9e\x47\x53"  # version 1, static, C = 4
+    assert pack(replace(SMALL, version=0), b"")[2] == 0x13
     assert stream[3:7] == b"\x01\x02\x03\x04"
     assert stream[7:11] == size_word.to_bytes(4, "big")
     assert stream[11:13] == binascii.crc_hqx(stream[:11] + b"\xab\xcd", 0xFFFF).to_bytes(2, "big")
@@ -159,18 +164,27 @@ def test_the_reason_of_a_refusal_is_named() -> None:
 @pytest.mark.parametrize(
     ("position", "bits", "reason"),
     [
-        (2, 0x40, "format version 1"),
-        (2, 0x80, "format version 2"),
-        (2, 0xC0, "format version 3"),
+        (2, 0x80, "format version 3, and this version of gencomp reads 0 and 1"),
+        (2, 0xC0, "format version 2"),
         (2, 0x20, "entropy coder 3"),
         (7, 0x40, "damaged stream: it spells a small size in the large form"),
     ],
 )
 def test_reserved_values_are_refused_though_the_checksum_is_right(position: int, bits: int, reason: str) -> None:
-    stream = bytearray(pack(SMALL, bytes(8)))
+    stream = bytearray(pack(SMALL, bytes(4) + b"1234"))
     stream[position] ^= bits
     with pytest.raises(StreamError, match=reason):
         parse(restamped(bytes(stream)))
+
+
+@pytest.mark.parametrize("mode", ["gc", "sc"])
+def test_parts_that_end_in_zeros_are_refused_but_of_version_0(mode: Mode) -> None:
+    endings = {"gc": [b"a\0"], "sc": [b"\1\0a", b"\1aa\0"]}[mode]
+    for payload in endings:
+        with pytest.raises(StreamError, match="zeros that are never written"):
+            parse(pack(replace(SMALL, mode=mode), payload))
+        old = replace(SMALL, mode=mode, version=0)
+        assert parse(pack(old, payload)) == (old, payload)
 
 
 def test_the_reserved_coder_is_refused() -> None:
@@ -204,6 +218,7 @@ def test_dimension_bombs_are_refused_by_their_header() -> None:
         Header(1, 1, 0, "raw", b"abcd"),
         Header(1, 1, 17, "raw", b"abcd"),
         Header(1, 1, 1, "raw", b"abc"),
+        Header(1, 1, 1, "raw", b"abcd", version=2),
     ],
 )
 def test_what_the_header_cannot_hold_is_not_written(header: Header) -> None:

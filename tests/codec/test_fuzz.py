@@ -33,6 +33,7 @@ def test_mutants_are_the_same_for_the_same_seed_and_most_have_a_checksum_that_fi
 def test_the_corpus_decodes_whole(seeds: list[Seed]) -> None:
     assert {parse(seed.stream).header.entropy for seed in seeds} == {"raw", "static", "context"}
     assert {parse(seed.stream).header.mode for seed in seeds} == {"gc", "sc"}
+    assert {parse(seed.stream).header.version for seed in seeds if seed.codec.package.config.mode == "sc"} == {0, 1}
     for seed in seeds:
         assert survive(seed.codec, seed.stream, draw=True).kind == "decoded"
 

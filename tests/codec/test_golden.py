@@ -3,9 +3,8 @@
 A change of any byte here is a change of the format: it needs a new format version.
 """
 
+import hashlib
 import json
-from collections.abc import Container
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +19,24 @@ from gencomp.codec.codec import Codec
 from gencomp.codec.coder import decode, encode
 from gencomp.codec.container import Header, pack, parse
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.side import pack_side
 from gencomp.codec.tables import CONTEXT_MODEL
 from gencomp.models.context import ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import load_package
+from gencomp.references import SHIPPED_MODELS
+from tests.codec.plain import (
+    PlainNetwork,
+    PlainPackage,
+    plain_by_network,
+    plain_context,
+    plain_decode,
+    plain_header,
+    plain_stream,
+)
 from tests.models.context_networks import random_network
 
 GOLDEN = Path(__file__).parent / "golden"
-U64 = (1 << 64) - 1
-Places = set[tuple[int, int]]
-"""Rows and columns of the positions where symbols are coded."""
 
 
 class Golden(NamedTuple):
@@ -46,156 +53,6 @@ def golden_streams() -> list[Golden]:
         Golden(row["name"], bytes.fromhex(row["stream"]), tuple(row["shape"]), row["frequencies"], row["symbols"])
         for row in rows
     ]
-
-
-def plain_decode(stream: bytes, frequencies: list[list[int]], stride: int = 16) -> list[int]:
-    """The symbols of a stream, in plain integers, from the description of the format alone."""
-    size_word = int.from_bytes(stream[7:11], "big")
-    width, height, start = (size_word >> 15 & 0x7FFF) + 1, (size_word & 0x7FFF) + 1, 13
-    if size_word >> 30 & 1:
-        width += int.from_bytes(stream[13:15], "big") << 15
-        height += int.from_bytes(stream[15:17], "big") << 15
-        start = 17
-    channels, entropy = (stream[2] & 15) + 1, stream[2] >> 4 & 3
-    assert channels == len(frequencies)
-    positions = max(2, -(-height // stride)) * max(2, -(-width // stride))
-    if entropy == 0:
-        return plain_raw(stream[start:], channels * positions, len(frequencies[0]))
-    return plain_static(stream[start:], positions, frequencies)
-
-
-def plain_raw(payload: bytes, count: int, levels: int) -> list[int]:
-    size = 1
-    while levels ** (size + 1) <= 2**63:
-        size += 1
-    groups = [min(size, count - first) for first in range(0, count, size)]
-    span, sheds = 1, []
-    for group in groups:
-        span *= levels**group
-        sheds.append(max(0, (span.bit_length() - 65) // 8))
-        span = -(-span // 256 ** sheds[-1])
-    rest = list(payload[: sum(sheds)].ljust(sum(sheds), b"\0"))
-    state = int.from_bytes(payload[sum(sheds) :], "little")
-    symbols: list[int] = []
-    for group, shed in zip(reversed(groups), reversed(sheds), strict=True):
-        for _ in range(shed):
-            state = state * 256 + rest.pop()
-        for _ in range(group):
-            state, digit = divmod(state, levels)
-            symbols.append(digit)
-    assert state == 0
-    return symbols[::-1]
-
-
-class PlainRangeDecoder:
-    """The range coder of docs/format.md."""
-
-    def __init__(self, payload: bytes) -> None:
-        self._words = iter(
-            [int.from_bytes(payload[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(payload), 4)]
-        )
-        self._lower, self._span, self._point = 0, U64, self._word() << 32 | self._word()
-
-    def symbol(self, row: list[int]) -> int:
-        """The next symbol, whose frequencies are `row`."""
-        scale = self._span >> 24
-        quantile = (self._point - self._lower & U64) // scale
-        symbol = 0
-        while quantile >= sum(row[: symbol + 1]):
-            symbol += 1
-        self._lower, self._span = self._lower + scale * sum(row[:symbol]) & U64, scale * row[symbol]
-        if self._span < 1 << 32:
-            self._lower, self._span = self._lower << 32 & U64, self._span << 32
-            self._point = self._point << 32 & U64 | self._word()
-        return symbol
-
-    def _word(self) -> int:
-        return next(self._words, 0)
-
-
-def plain_static(payload: bytes, positions: int, frequencies: list[list[int]]) -> list[int]:
-    decoder = PlainRangeDecoder(payload)
-    symbols = []
-    for row in frequencies:
-        for _ in range(positions):
-            symbols.append(decoder.symbol(row))
-    return symbols
-
-
-def plain_context(
-    payload: bytes, shape: tuple[int, int, int], contexts: list[list[list[int]]], coded: Container[tuple[int, int]]
-) -> list[int]:
-    decoder = PlainRangeDecoder(payload)
-    channels, h, w = shape
-    levels = len(contexts[0][0])
-    symbols: dict[tuple[int, int, int], int] = {}
-    for c in range(channels):
-        for i, j in sorted(((i, j) for i in range(h) for j in range(w)), key=lambda at: (sum(at), at)):
-            if (i, j) not in coded:
-                symbols[c, i, j] = levels // 2
-                continue
-            left, upper = (symbols.get(at, levels // 2) for at in ((c, i, j - 1), (c, i - 1, j)))
-            row = contexts[c][left * levels + upper]
-            symbols[c, i, j] = decoder.symbol(row)
-    return [symbols[at] for at in sorted(symbols)]
-
-
-OWN = [(-2, -2), (-2, -1), (-2, 0), (-2, 1), (-2, 2), (-1, -2), (-1, -1), (-1, 0), (-1, 1), (0, -2), (0, -1)]
-AROUND = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]
-SEEN = [*OWN, (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)]
-
-
-class PlainNetwork(NamedTuple):
-    """A context network as nested lists of integers, by the names of the tensors that packages hold."""
-
-    own: list[list[list[list[int]]]]
-    before: list[list[list[list[list[int]]]]]
-    seen: list[list[list[int]]]
-    middle: list[list[list[int]]]
-    last: list[list[list[int]]]
-    b1: list[list[int]]
-    b2: list[list[int]]
-    b3: list[list[int]]
-
-    def frequencies(self, c: int, i: int, j: int, a: dict[tuple[int, int, int], int], coded: Places) -> list[int]:
-        h1 = []
-        for row, bias in enumerate(self.b1[c]):
-            total = bias
-            for k, (di, dj) in enumerate(OWN):
-                value = a.get((c, i + di, j + dj), 0)
-                total += self.own[c][row][0][k] * value + self.own[c][row][1][k] * abs(value)
-            for back in range(c):
-                for k, (di, dj) in enumerate(AROUND):
-                    value = a.get((c - 1 - back, i + di, j + dj), 0)
-                    weights = self.before[c][row][back]
-                    total += weights[0][k] * value + weights[1][k] * abs(value)
-            for k, (di, dj) in enumerate(SEEN):
-                total += self.seen[c][row][k] * ((i + di, j + dj) in coded)
-            h1.append(min(255, max(0, total // 8)))
-        h2 = [
-            min(255, max(0, (sum(w * h for w, h in zip(weights, h1, strict=True)) + bias) // 256))
-            for weights, bias in zip(self.middle[c], self.b2[c], strict=True)
-        ]
-        y = [
-            (sum(w * h for w, h in zip(weights, h2, strict=True)) + bias) // 128
-            for weights, bias in zip(self.last[c], self.b3[c], strict=True)
-        ]
-        e = [int(65536 * (Decimal(one - max(y)) / 64).exp()) for one in y]
-        found = [1 + (2**24 - len(y)) * one // sum(e) for one in e]
-        found[y.index(max(y))] += 2**24 - sum(found)
-        return found
-
-
-def plain_by_network(payload: bytes, shape: tuple[int, int, int], network: PlainNetwork, coded: Places) -> list[int]:
-    decoder = PlainRangeDecoder(payload)
-    channels, h, w = shape
-    middle = len(network.last[0]) // 2
-    a: dict[tuple[int, int, int], int] = {}
-    places = sorted((j + 2 * i + 4 * c, c, i, j) for c in range(channels) for i, j in coded)
-    for _, c, i, j in places:
-        row = network.frequencies(c, i, j, a, coded)
-        a[c, i, j] = decoder.symbol(row) - middle
-    return [a.get((c, i, j), 0) + middle for c in range(channels) for i in range(h) for j in range(w)]
 
 
 def plain_network(weights: ContextWeights) -> PlainNetwork:
@@ -236,9 +93,10 @@ class TestGoldenStreams:
         header, _ = parse(golden.stream)
         symbols = np.array(golden.symbols, np.uint8).reshape(golden.shape)
         entropy, payload = encode(symbols, np.array(golden.frequencies), None, header.entropy)
-        assert pack(Header(header.width, header.height, header.channels, entropy, b"\x9c\x1a\x05\xff"), payload) == (
-            golden.stream
+        written = Header(
+            header.width, header.height, header.channels, entropy, b"\x9c\x1a\x05\xff", version=header.version
         )
+        assert pack(written, payload) == golden.stream
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(1, 5), st.integers(1, 2_000_000))
@@ -315,3 +173,79 @@ def test_the_golden_picture_has_the_symbols_that_its_package_and_bytes_say() -> 
     assert symbols.shape == (4, 7, 10)
     assert plain_decode(stream, tables) == symbols.reshape(-1).tolist()
     assert set(symbols.reshape(-1).tolist()) == {0, 1, 2, 3, 4}
+
+
+class Pinned(NamedTuple):
+    """A stream, and SHA-256 of what it decodes to, one byte each."""
+
+    name: str
+    model: str
+    stream: str
+    symbols: str
+    labels: str = ""
+    edges: str = ""
+    mask: str = ""
+
+    @property
+    def data(self) -> bytes:
+        return bytes.fromhex(self.stream)
+
+
+def pinned(version: int) -> list[Pinned]:
+    """GC by light-3 and a nested model, and SC: 72 x 56 pixels with every kind of mask and edges, two tiles, noise."""
+    return [Pinned(**row) for row in json.loads((GOLDEN / f"version-{version}.json").read_text())]
+
+
+def folder_of(model: str) -> Path:
+    return SHIPPED_MODELS / model if model.startswith("light") else GOLDEN / model / "package"
+
+
+@pytest.fixture(scope="module")
+def codecs() -> dict[str, Codec]:
+    return {model: Codec.from_package(load_package(folder_of(model))) for model in ("light-3", "nested", "selective")}
+
+
+def digest(values: object, kind: type[np.generic] = np.uint8) -> str:
+    return hashlib.sha256(np.asarray(values, kind).tobytes()).hexdigest()
+
+
+def plain_package(codec: Codec) -> PlainPackage:
+    package = codec.package
+    network = None if package.network is None else plain_network(package.network)
+    config = package.config
+    return PlainPackage(config.latent_stride, config.stride, config.classes, package.frequencies.tolist(), network)
+
+
+@pytest.mark.parametrize("golden", [*pinned(0), *pinned(1)], ids=lambda golden: golden.name)
+class TestStreamsOfBothVersions:
+    def test_the_codec_finds_what_is_in_them(self, golden: Pinned, codecs: dict[str, Codec]) -> None:
+        codec = codecs[golden.model]
+        assert digest(codec.decode_symbols(golden.data)) == golden.symbols
+        if golden.labels:
+            side = codec.decode_side(golden.data)
+            assert [digest(one) for one in side] == [golden.labels, golden.edges, golden.mask]
+        header, _ = parse(golden.data)
+        assert codec.decompress(golden.data).size == (header.width, header.height)
+
+    def test_the_plain_decoder_finds_the_same(self, golden: Pinned, codecs: dict[str, Codec]) -> None:
+        found = plain_stream(golden.data, plain_package(codecs[golden.model]))
+        assert digest(found.symbols) == golden.symbols
+        assert bool(found.side) == bool(golden.labels)
+        if found.side:
+            assert [digest(one) for one in found.side] == [golden.labels, golden.edges, golden.mask]
+
+
+@pytest.mark.parametrize("golden", [one for one in pinned(1) if one.labels], ids=lambda golden: golden.name)
+def test_side_information_is_written_in_the_same_bytes(golden: Pinned, codecs: dict[str, Codec]) -> None:
+    assert pack_side(codecs["selective"].decode_side(golden.data)) == parse(golden.data).parts.side
+
+
+def test_the_pinned_streams_are_of_their_versions_modes_and_coders() -> None:
+    found = [{plain_header(golden.data)[:2] for golden in pinned(version)} for version in (0, 1)]
+    assert found == [{(version, entropy) for entropy in range(3)} for version in (0, 1)]
+    assert {plain_header(golden.data).selective for golden in pinned(1)} == {False, True}
+
+
+def test_what_version_0_held_takes_less_in_version_1() -> None:
+    for before, after in zip(pinned(0), pinned(1), strict=False):
+        assert before[3:] == after[3:] and len(after.data) < len(before.data)

@@ -1,6 +1,7 @@
-"""Writes gencomp/shipped/vectors.json: `python tests/codec/vectors.py`, once a model has joined the shipped ones.
+"""Writes gencomp/shipped/vectors.json: `python tests/codec/vectors.py`, once a model has joined the shipped ones or the
+format has a new version.
 
-The vectors of the models that were there before stay as they are.
+The vectors that were there before stay as they are.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from skimage import data
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.conformance import VECTORS, Vector, read_vectors, vector
+from gencomp.codec.container import VERSION, parse
 from gencomp.references import shipped
 
 WAYS = (
@@ -32,10 +34,16 @@ def made(name: str) -> Iterator[Vector]:
         yield vector(codec, name, codec.compress(part, channels=channels, entropy=entropy))
 
 
+def written(one: Vector) -> tuple[str, int]:
+    """Its model, and the version of the format that it was written in."""
+    return one.model, parse(one.data).header.version
+
+
 if __name__ == "__main__":
     before = read_vectors() if VECTORS.exists() else []
-    known = {one.model for one in before}
-    added = [one for folder in shipped() if folder.name not in known for one in made(folder.name)]
+    known = {written(one) for one in before}
+    models = [folder.name for folder in shipped() if (folder.name, VERSION) not in known]
+    added = [one for name in models for one in made(name)]
     rows = [msgspec.json.encode(one) for one in before + added]
     VECTORS.write_bytes(b"[\n" + b",\n".join(rows) + b"\n]\n")
     print(f"{len(before)} vectors kept, {len(added)} added")
