@@ -157,7 +157,7 @@ def environment(path: Path, extra: Mapping[str, str]) -> dict[str, str]:
     """Of a clone's processes: its own code, DVC and MLflow without the user's stores."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     own = {"PYTHONPATH": str(path), "DVC_SITE_CACHE_DIR": str(path / ".dvc" / "site")}
-    return for_stages(kept) | own | dict(extra)
+    return for_stages(path, kept) | own | dict(extra)
 
 
 def outputs(path: Path) -> dict[str, Output]:

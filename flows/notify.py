@@ -9,8 +9,8 @@ from typing import TypedDict
 
 import httpx
 from prefect import get_run_logger, task
+from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
-from prefect.blocks.notifications import NotificationBlock
 from prefect.blocks.webhook import Webhook
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
