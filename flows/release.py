@@ -42,7 +42,7 @@ def _run(action: str, model: str, reason: str, force: bool, notify_block: str | 
     with errors_in_one_line(), prefect_ready(root):
         from flows.champion import release
 
-        state = release(action, model, reason, force, notify_block, return_state=True)  # type: ignore[arg-type]
+        state = release(action, model, reason, force, notify_block, return_state=True)
     message = str(state.message or state.name)
     if not state.is_completed():
         raise click.ClickException(message)
