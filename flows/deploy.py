@@ -39,7 +39,7 @@ def main(names: tuple[str, ...]) -> None:
         return await found(client, work_pool_name, worker_filter, offset or 0, limit or 200)
 
     found = PrefectClient.read_workers_for_work_pool
-    PrefectClient.read_workers_for_work_pool = read_workers  # type: ignore[assignment, method-assign]
+    PrefectClient.read_workers_for_work_pool = read_workers  # type: ignore[method-assign, assignment]
     sys.argv = ["prefect", "--no-prompt", "deploy", *(word for name in names for word in ("--name", name))]
     app()
 

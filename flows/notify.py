@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import httpx
 from prefect import get_run_logger, task
+from prefect.blocks import notifications
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.blocks.webhook import Webhook
@@ -20,6 +21,9 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 from flows import summary
 from flows.network import RETRY_SECONDS, may_pass
+
+KNOWN = notifications.__name__
+"""Slack, mail and others: `Block.load` knows the classes of modules that were imported."""
 
 
 class News(TypedDict):
