@@ -152,7 +152,8 @@ def kernel_distance(
 ) -> tuple[float, float | None, float | None]:
     """KID (Binkowski et al. 2018): unbiased MMD^2 of k(a, b) = (a b / d + 1)^3 over all patches, and a 95 % interval.
 
-    The features come picture by picture. The interval is that of the jackknife over pictures; None with one picture.
+    The features come picture by picture. The interval is that of the jackknife over pictures; None where fewer than two
+    patches are left without one of them.
     """
     counts = np.array([len(features) for features in originals])
     x, y = np.concatenate(originals), np.concatenate(decoded)
@@ -160,7 +161,7 @@ def kernel_distance(
     own = [_kernel_own(a, counts) for a in (x, y)]
     (xx, yy, xy), (own_x, own_y) = (matrix.sum() for matrix in sums), (diagonal.sum() for diagonal in own)
     kid = _mmd(xx, yy, xy, own_x, own_y, counts.sum())
-    if len(counts) < 2:
+    if counts.sum() - counts.max() < 2:  # too little is left without one picture
         return kid, None, None
     # What is left without one picture: less its row and its column, which meet in its own block.
     rest = [m.sum() - m.sum(0) - m.sum(1) + np.diagonal(m) for m in sums]
@@ -172,8 +173,6 @@ def kernel_distance(
 
 
 def _mmd(xx: float, yy: float, xy: float, own_x: float, own_y: float, count: int) -> float:
-    if count < 2:
-        return 0.0
     return float((xx - own_x + yy - own_y) / (count * (count - 1)) - 2 * xy / count**2)
 
 

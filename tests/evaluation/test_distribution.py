@@ -73,6 +73,8 @@ def test_the_interval_of_kid_is_that_of_leaving_out_one_picture_after_another(mo
     error = np.sqrt(3 / 4 * ((without - np.mean(without)) ** 2).sum())
     assert (low, high) == (pytest.approx(kid - 1.96 * error), pytest.approx(kid + 1.96 * error))
     assert kernel_distance(x[:1], y[:1])[1:] == (None, None)
+    one, other = features(1, 40, (1, 1)), features(2, 40, (1, 1))
+    assert kernel_distance(one, other)[1:] == (None, None)  # a single patch is left
 
 
 def test_fid_is_its_formula_with_a_matrix_square_root() -> None:
@@ -136,13 +138,13 @@ def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path) -
 def test_a_worse_reconstruction_is_further_away() -> None:
     network = real_features()
     distances = [Distance(), Distance()]
-    for name in ("coffee", "rocket"):
+    for name in ("coffee", "rocket", "chelsea"):
         x = Image.fromarray(getattr(data, name)()[..., :3]).resize((256, 256))
         small, smaller = (x.resize((side, side)).resize((256, 256)) for side in (128, 24))
         for distance, y in zip(distances, (small, smaller), strict=True):
             distance.add(network(np.asarray(x)), network(np.asarray(y)))
     near, far = (distance.figures() for distance in distances)
-    assert near.images == near.patches == 2 and near.fid is None
+    assert near.images == near.patches == 3 and near.fid is None
     assert near.kid is not None and far.kid is not None and far.kid > near.kid + 0.05
     assert far.kid_low is not None and far.kid_high is not None and far.kid_low < far.kid < far.kid_high
 
