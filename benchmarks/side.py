@@ -22,7 +22,7 @@ from gencomp.codec.selection import latent_mask
 from gencomp.codec.side import Labels, Side, borders, pack_side, unpack_side
 from gencomp.data import streets
 
-SCENES, QUICK_MAPS, ROUNDS, QUICK_ROUNDS = 8, 12, 9, 3
+SCENES, QUICK_SCENES, QUICK_MAPS, ROUNDS, QUICK_ROUNDS = 8, 3, 10, 9, 3
 STRIDE = 8
 """Pixels per latent position of SC."""
 CAR = 26
@@ -49,7 +49,8 @@ def main() -> int:
         maps = [streets.render(7, number).labels for number in range(SCENES)]
     say(f"{len(maps)} maps of {maps[0].shape[1]} x {maps[0].shape[0]} pixels")
     rounds, copies = (QUICK_ROUNDS, QUICK_LARGE) if args.quick else (ROUNDS, LARGE)
-    return finish([*sizes(maps), *parts(), *times(maps[0], rounds, copies)], args.json)
+    scenes = QUICK_SCENES if args.quick else SCENES
+    return finish([*sizes(maps), *parts(scenes), *times(maps[0], rounds, copies)], args.json)
 
 
 def sizes(maps: list[Labels]) -> Iterator[Row]:
@@ -78,27 +79,32 @@ def squeezers() -> dict[str, Callable[[bytes], bytes] | None]:
     return found
 
 
-def parts() -> Iterator[Row]:
-    """Masks of all cars and edges of made-up scenes, whose instances are known."""
-    for name in ("mask", "edges"):
-        pngs, ours = [], []
-        for number in range(SCENES):
-            scene = streets.render(7, number)
-            alone = nothing_kept(scene.labels)
-            mask, edges = latent_mask(scene.labels == CAR, STRIDE), alone.edges | borders(scene.instances)
-            side = alone._replace(mask=mask) if name == "mask" else alone._replace(edges=edges)
-            pngs.append(len(optimised(mask if name == "mask" else edges)))
-            ours.append(len(pack_side(side)) - len(pack_side(alone)))
-        reference = measured(f"{name} as optimised PNG", mean(pngs), "bytes")
-        yield from (reference, compared(name, mean(ours), "bytes", reference, SMALLER))
+def parts(count: int) -> Iterator[Row]:
+    """Masks of all cars and edges of made-up scenes, whose instances are known: what they add to the label maps."""
+    pngs: dict[str, list[int]] = {"mask": [], "edges": []}
+    ours: dict[str, list[int]] = {"mask": [], "edges": []}
+    for number in range(count):
+        scene = streets.render(7, number)
+        alone = nothing_kept(scene.labels)
+        mask, edges = latent_mask(scene.labels == CAR, STRIDE), alone.edges | borders(scene.instances)
+        least = len(pack_side(alone))
+        for name, bits, side in (
+            ("mask", mask, alone._replace(mask=mask)),
+            ("edges", edges, alone._replace(edges=edges)),
+        ):
+            pngs[name].append(len(optimised(bits)))
+            ours[name].append(len(pack_side(side)) - least)
+    for name in pngs:
+        reference = measured(f"{name} as optimised PNG", mean(pngs[name]), "bytes")
+        yield from (reference, compared(name, mean(ours[name]), "bytes", reference, SMALLER))
 
 
 def times(labels: Labels, rounds: int, copies: int) -> Iterator[Row]:
     """Milliseconds, on one core."""
     height, width = labels.shape
-    large = np.tile(labels, (copies, copies))
-    noise = np.random.default_rng(0).integers(0, 255, labels.shape, np.uint8)
-    small, many, worst = (taken(one, often) for one, often in ((labels, rounds), (large, 1), (noise, 1)))
+    large: Labels = np.tile(labels, (copies, copies)).astype(np.uint8)
+    noise: Labels = np.random.default_rng(0).integers(0, 255, labels.shape, np.uint8)
+    small, many, worst = taken(labels, rounds), taken(large, 1), taken(noise, 1)
     for what in small:
         yield measured(f"{what} {width} x {height}", small[what], "ms", SOON)
         megapixel = measured(f"{what} a megapixel of it", small[what] / labels.size * 1e6, "ms")
