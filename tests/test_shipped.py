@@ -28,6 +28,10 @@ SHIPPED = {
         "5f4977bc47d6ad59c94fccf3b5203c6e7d022e8adc1471627598c82ce27c602e",
         "43ffad74f25d45e01c8c4b9c1721550dfdaebeedd10fd36c4acfb7f508d75f4d",
     ),
+    "light-4": (
+        "f3b6f8f7f5c52d719d2abe75117f3243f6bde55a65fc423f57e96ee75585da89",
+        "85888b2f3e39adcd0585f11daa3917bf35b456e690abaf582be79ac5ca9b45f6",
+    ),
 }
 """Fingerprint, and SHA-256 of the golden stream's symbols, of each; the last is the default."""
 

@@ -16,7 +16,7 @@ from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import save_package
 from stages import evaluate as evaluate_stage
-from stages import gate
+from stages import gate, selftest
 from stages.entry import StageError
 
 
@@ -78,6 +78,7 @@ def test_the_stages_evaluate_and_judge_a_selective_variant(
     selective: Path, photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    selftest.main()
     for path, there in (("data/shards/photos", photo_shards), ("models/sc", selective)):
         Path(path).parent.mkdir(parents=True)
         Path(path).symlink_to(there, target_is_directory=True)

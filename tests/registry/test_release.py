@@ -48,7 +48,7 @@ def test_a_first_model_is_registered_with_all_that_a_comparison_needs_and_become
     assert aliases(store) == {"champion": "1"}
     found = tags(store, 1)
     assert found[PACKAGE_TAG] == content_hash(packages[0])
-    assert found["gencomp.bitstream"] == "0"
+    assert found["gencomp.bitstream"] == "1"
     assert found["gencomp.measured.psnr"] == "25.0"
     assert found["gencomp.measured.evaluation_digest"] == f'"{measured.evaluation_digest}"'
     assert found["gencomp.gate"] == "passed"
