@@ -82,26 +82,31 @@ def apart(name: str, count: int) -> Measurement:
     return Measurement(*json.loads(done.stdout))
 
 
-def rows(name: str, count: int) -> Iterator[Row]:
-    """Speed and memory of one metric."""
+def rows(name: str, count: int, growth: bool) -> Iterator[Row]:
+    """Speed and memory of one metric, and with `growth` how its memory grows with the pictures."""
     try:
-        few, many = apart(name, max(count // FRACTION, 1)), apart(name, count)
+        many = apart(name, count)
+        few = apart(name, count // FRACTION) if growth else None
     except RuntimeError as error:
         yield unmeasured(f"{name}: speed", "pictures/s", one_line(error))
         return
     yield measured(f"{name}: speed", many.pictures_per_second, "pictures/s")
-    base = measured(f"{name}: memory with {max(count // FRACTION, 1)} pictures", few.megabytes, "MB")
+    whole = f"{name}: memory with {count} pictures"
+    if few is None:
+        yield measured(whole, many.megabytes, "MB")
+        return
+    base = measured(f"{name}: memory with {count // FRACTION} pictures", few.megabytes, "MB")
     yield base
-    yield compared(f"{name}: memory with {count} pictures", many.megabytes, "MB", base, GROWTH)
+    yield compared(whole, many.megabytes, "MB", base, GROWTH)
 
 
 def main() -> int:
     parser = arguments("Measures the speed and the memory of each metric.")
-    parser.add_argument("--pictures", type=int, help="pairs per metric (default: 32, quick: 4)")
+    parser.add_argument("--pictures", type=int, metavar="N", help="pairs per metric (default: 32, quick: 2)")
     parser.add_argument("--metric", action="append", choices=(*METRICS, "kid"), help="only this one (repeatable)")
     parser.add_argument("--one", metavar="NAME", help="measure in this process, and print the figures as JSON")
     args = parser.parse_args()
-    count = args.pictures or (4 if args.quick else 32)
+    count = args.pictures or (2 if args.quick else 32)
     if args.one:
         try:
             print(json.dumps(run(args.one, count)))
@@ -112,7 +117,7 @@ def main() -> int:
     say(f"{count} pairs of {SIZE[0]} x {SIZE[1]}, {hardware(torch.device('cpu'))}")
     found: list[Row] = []
     for name in args.metric or (*METRICS, "kid"):
-        found.extend(rows(name, count))
+        found.extend(rows(name, count, not args.quick))
         say(name)
     return finish(found, args.json)
 
