@@ -18,14 +18,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from benchmarks.clock import medians
+from benchmarks.codec import CHANNELS, NEAR, coding_times, made
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, say
 from gencomp.codec.codec import Codec
-from gencomp.codec.coder import decode, encode
+from gencomp.codec.coder import encode
 from gencomp.codec.context import Coding, ContextModel, Symbols
 from gencomp.training.tables import training_latents
 
-CHANNELS = 8
 OWN_REACH, BEFORE_REACH, FRAME = 3, 2, 3
 OUTSIDE = 5
 """What a position outside a latent holds, where symbols are 0 to 4."""
@@ -34,11 +33,6 @@ QUICK_STEPS, QUICK_IMAGES, QUICK_PICTURES = 40, 12, 3
 IMAGES = 2000
 MOST = Bar(">=", 0.85)
 """Of the bits that the reference saves over static frequencies."""
-NEAR = Bar("<=", 1.01)
-"""Of what the network says that symbols cost, less five bytes."""
-SOON = Bar("<=", 40.0)
-"""Milliseconds, on one core."""
-
 
 Frames = npt.NDArray[np.uint8]
 """Latents of one set in frames of one size, (N, C, side, side), OUTSIDE where there is nothing."""
@@ -66,7 +60,8 @@ def main() -> int:
         for latent in training_latents(compressor, args.shards, images, mirrored=mirrored)
     ]
     say(f"{len(trained)} latents to learn from, {len(tested)} to judge by")
-    return finish([*bits(codec, trained, tested, steps, args.hidden), *times(codec)], args.json)
+    times = coding_times(codec, codec.symbols(made())[:CHANNELS], 15, ("context",))
+    return finish([*bits(codec, trained, tested, steps, args.hidden), *times], args.json)
 
 
 def bits(codec: Codec, trained: list[Symbols], tested: list[Symbols], steps: int, hidden: list[int]) -> Iterator[Row]:
@@ -92,24 +87,6 @@ def bits(codec: Codec, trained: list[Symbols], tested: list[Symbols], steps: int
     yield compared(
         "payload, less 5 bytes", written / len(tested), "bytes", measured("its bits", said / len(tested), "bytes"), NEAR
     )
-
-
-def times(codec: Codec) -> Iterator[Row]:
-    """Coding and decoding a picture's symbols alone."""
-    assert codec.package.network is not None
-    model = ContextModel(codec.package.network).first(CHANNELS)
-    random = np.random.default_rng(1)
-    picture = Image.fromarray(random.integers(0, 255, (32, 48, 3), np.uint8)).resize(
-        (768, 512), Image.Resampling.BICUBIC
-    )
-    symbols, frequencies = codec.symbols(picture)[:CHANNELS], codec.package.frequencies[:CHANNELS]
-    coded = encode(symbols, frequencies, None, "context", None, Coding(model, symbols))
-    calls = {
-        "coding": lambda: encode(symbols, frequencies, None, "context", None, Coding(model, symbols)),
-        "decoding": lambda: decode(coded.payload, "context", symbols.shape, frequencies, None, None, model),
-    }
-    for name, found in medians(calls, 15, torch.device("cpu")).items():
-        yield measured(f"{name} 768 x 512 at C = {CHANNELS}", found, "ms", SOON)
 
 
 def frames(latents: list[Symbols]) -> Frames:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.network import RETRY_SECONDS, may_pass
+from flows.network import RETRIES
 from flows.notify import tell
 from flows.redaction import Redaction
 from gencomp.registry.store import RegistryError
@@ -30,9 +30,7 @@ def move(action: Action, model: str, reason: str, force: bool) -> State[None]:
     return Completed(message=f"{change.name}: version {change.after} is the champion, {before}")
 
 
-RETRIED = move.with_options(
-    retries=len(RETRY_SECONDS), retry_delay_seconds=list(RETRY_SECONDS), retry_condition_fn=may_pass
-)
+RETRIED = move.with_options(**RETRIES)
 """The same for a promotion, whose repetition changes nothing; a rollback that is repeated would go further back."""
 
 

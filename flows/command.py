@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flows.environment import prepare
 from flows.lock import CheckoutBusyError
 from flows.server import HOST, ServerError, prefect_server
+
+if TYPE_CHECKING:  # Prefect is imported when its environment is there
+    from prefect.client.schemas.objects import State
 
 _DELIVERY_SECONDS = 5.0
 
@@ -32,6 +36,14 @@ def checkout() -> Path:
     if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
         raise click.ClickException(f"{root} has no .dvc folder and dvc.yaml: start this in the root of the repository")
     return root
+
+
+def say_outcome(state: "State[Any]") -> None:
+    """Print what a flow ended with; raises ClickException with it unless the flow is completed."""
+    message = str(state.message or state.name)
+    if not state.is_completed():
+        raise click.ClickException(message)
+    click.echo(message)
 
 
 @contextmanager

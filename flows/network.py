@@ -4,6 +4,8 @@ import re
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
+from typing import TypedDict
 
 from prefect.client.schemas.objects import State, TaskRun
 
@@ -27,6 +29,22 @@ def crosses(target: str) -> bool:
 def may_pass(_task: object, _run: TaskRun, state: State) -> bool:
     """Prefect's `retry_condition_fn`: whether a failure's message tells of a network, not of a mistake."""
     return bool(_PASSING.search(state.message or ""))
+
+
+class Retries(TypedDict):
+    """Options of Prefect's tasks."""
+
+    retries: int
+    retry_delay_seconds: list[float]
+    retry_condition_fn: Callable[[object, TaskRun, State], bool]
+
+
+RETRIES: Retries = {
+    "retries": len(RETRY_SECONDS),
+    "retry_delay_seconds": list(RETRY_SECONDS),
+    "retry_condition_fn": may_pass,
+}
+"""Those of a step that crosses a network."""
 
 
 class Patience:

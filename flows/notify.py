@@ -20,7 +20,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from flows import summary
-from flows.network import RETRY_SECONDS, may_pass
+from flows.network import RETRIES
 
 KNOWN = notifications.__name__
 """Slack, mail and others: `Block.load` knows the classes of modules that were imported."""
@@ -41,14 +41,7 @@ class News(TypedDict):
     """Variant, model, version, aliases and MLflow run of each."""
 
 
-@task(
-    name="notify",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=list(RETRY_SECONDS),
-    retry_condition_fn=may_pass,
-)
+@task(name="notify", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def notify(block: str, news: News) -> State[None]:
     """Send `news` by the block of this name; fails with a line that never tells the address."""
     try:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from flows.command import checkout, errors_in_one_line, prefect_ready
+from flows.command import checkout, errors_in_one_line, prefect_ready, say_outcome
 from flows.lock import hold_checkout
 
 
@@ -32,10 +32,7 @@ def main(parallel: int, gpu_slots: int | None) -> None:
         from flows.reproduce import reproduce
 
         state = reproduce(parallel, gpu_slots, return_state=True)
-        message = str(state.message or state.name)
-    if not state.is_completed():
-        raise click.ClickException(message)
-    click.echo(message)
+    say_outcome(state)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.network import RETRY_SECONDS, may_pass
+from flows.network import RETRIES
 from flows.repro import Dvc, DvcError
 
 
-@task(
-    name="refresh",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=list(RETRY_SECONDS),
-    retry_condition_fn=may_pass,
-)
+@task(name="refresh", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def refresh(dvc: Dvc) -> State[None]:
     """Fetch again every import that has changed at its source."""
     try:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from flows.command import checkout, errors_in_one_line, prefect_ready
+from flows.command import checkout, errors_in_one_line, prefect_ready, say_outcome
 
 reason_option = click.option("--reason", metavar="TEXT", required=True, help="Why; it stays in the history.")
 notify_option = click.option("--notify", "notify_block", metavar="BLOCK", help="Block that is told, as of flows.serve.")
@@ -43,10 +43,7 @@ def _run(action: str, model: str, reason: str, force: bool, notify_block: str | 
         from flows.champion import release
 
         state = release(action, model, reason, force, notify_block, return_state=True)
-    message = str(state.message or state.name)
-    if not state.is_completed():
-        raise click.ClickException(message)
-    click.echo(message)
+    say_outcome(state)
 
 
 if __name__ == "__main__":

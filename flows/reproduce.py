@@ -20,7 +20,7 @@ from prefect.states import Completed, Failed
 
 from flows import summary, worktree
 from flows.environment import for_stages, for_worktree
-from flows.network import RETRY_SECONDS, Patience, crosses, may_pass
+from flows.network import RETRIES, Patience, crosses
 from flows.plan import TRAINING, plan
 from flows.progress import Progress, artifact_key
 from flows.repro import Dvc, DvcError, Graph
@@ -79,9 +79,7 @@ def reproduce_target(target: str, checkout: Checkout) -> State[None]:
     return state(message=message)
 
 
-RETRIED = reproduce_target.with_options(
-    retries=len(RETRY_SECONDS), retry_delay_seconds=list(RETRY_SECONDS), retry_condition_fn=may_pass
-)
+RETRIED = reproduce_target.with_options(**RETRIES)
 """The same for a target that crosses a network."""
 
 

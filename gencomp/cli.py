@@ -30,6 +30,7 @@ from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.commands.compare import compare
 from gencomp.commands.evaluate import evaluate
 from gencomp.commands.models import cache, has_store, models
+from gencomp.commands.options import FilePath, model_option
 from gencomp.commands.study import study
 from gencomp.files import (
     PIPE,
@@ -63,13 +64,11 @@ READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm
 """Of pictures that are looked for in folders."""
 STREAM_ENDING = ".gnc"
 
-FilePath = click.Path(path_type=Path)
 force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Of a folder, look into its folders too.")
 jobs_option = click.option(
     "--jobs", metavar="N", type=click.IntRange(1, 256), default=1, show_default=True, help="Of a folder, files at once."
 )
-model_option = click.option("--model", metavar="REF", help="A shipped model, a package folder, or models:/NAME@ALIAS.")
 
 
 class Coding(NamedTuple):

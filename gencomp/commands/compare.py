@@ -1,30 +1,23 @@
 """`gencomp compare`: a model beside classical codecs at equal bytes on a few pictures, as one page."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.commands.comparing import (
-    FilePath,
     cache_option,
     carry_out,
     check_output,
+    full_option,
     measurable,
-    model_option,
     output_option,
     package_of,
     refusals,
     threads,
 )
+from gencomp.commands.options import FilePath, model_option
 from gencomp.files import check_source
-
-if TYPE_CHECKING:
-    from gencomp.evaluation.rates import MetricName
-
-QUICK: "tuple[MetricName, ...]" = ("psnr", "ms_ssim", "lpips_alex")
-SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
 
 
 @click.command()
@@ -39,9 +32,7 @@ SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
     show_default=True,
     help="Bits per pixel within which a nested model keeps its files.",
 )
-@click.option(
-    "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."
-)
+@full_option
 @cache_option
 def compare(
     images: tuple[Path, ...], output: Path, model: str | None, max_bpp: float, full: bool, cache: Path | None
@@ -71,7 +62,7 @@ def compare(
             limits=(max_bpp,),
             anchors=FULL_FINE_LADDERS if full else FINE_LADDERS,
             whole_ladders=False,
-            metrics=measurable((*QUICK, *SLOW) if full else QUICK),
+            metrics=measurable(full),
             threads=threads(),
         )
         carry_out(plan, [Pictures("pictures", len(images), lambda: file_images(images), named=False)], output, cache)

@@ -10,6 +10,8 @@ import click
 
 from gencomp import references
 from gencomp.codec.rate import RateError
+from gencomp.commands.models import cache as pulled_models
+from gencomp.commands.options import FilePath
 from gencomp.files import RefusedError, say
 from gencomp.progress import moving_line
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 MARKER = "plan.json"
 """The file by which a folder of results is known."""
-FilePath = click.Path(path_type=Path)
+QUICK: "tuple[MetricName, ...]" = ("psnr", "ms_ssim", "lpips_alex")
+SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
 output_option = click.option(
     "--output",
     metavar="DIR",
@@ -27,7 +30,9 @@ output_option = click.option(
     required=True,
     help="A new folder, or one that this command made: it is replaced.",
 )
-model_option = click.option("--model", metavar="REF", help="A shipped model, a package folder, or models:/NAME@ALIAS.")
+full_option = click.option(
+    "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."
+)
 cache_option = click.option(
     "--cache",
     metavar="DIR",
@@ -52,12 +57,12 @@ def refusals() -> Iterator[None]:
         raise RefusedError(str(error)) from None
 
 
-def measurable(wanted: Sequence["MetricName"]) -> "tuple[MetricName, ...]":
-    """Those of the wanted metrics whose weights and packages are here; a line on stderr tells of the others."""
+def measurable(full: bool) -> "tuple[MetricName, ...]":
+    """The quick metrics, or all, whose weights and packages are here; a line on stderr tells of the others."""
     from gencomp.evaluation.metrics import Measurer
 
     found: list[MetricName] = []
-    for name in wanted:
+    for name in (*QUICK, *SLOW) if full else QUICK:
         try:
             Measurer([name])
         except FileNotFoundError as error:
@@ -69,7 +74,7 @@ def measurable(wanted: Sequence["MetricName"]) -> "tuple[MetricName, ...]":
 
 def package_of(ref: str | None) -> tuple[Path, str]:
     """A model's package folder, and what a page calls the model."""
-    folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=_cache_home() / "models")
+    folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=pulled_models())
     if ref is not None and ref.startswith(references.REGISTRY_SCHEME):
         return folder, ref.removeprefix(references.REGISTRY_SCHEME)
     return folder, folder.resolve().name
@@ -105,8 +110,3 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
 def threads() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cache_home() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "gencomp"

@@ -3,31 +3,25 @@
 import functools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gencomp.commands.comparing import (
-    FilePath,
     cache_option,
     carry_out,
     check_output,
+    full_option,
     measurable,
-    model_option,
     output_option,
     package_of,
     refusals,
     threads,
 )
+from gencomp.commands.options import FilePath, model_option
 from gencomp.files import RefusedError
-
-if TYPE_CHECKING:
-    from gencomp.evaluation.rates import MetricName
 
 RATES = (0.0181, 0.0363, 0.0726)
 """Bits per pixel: the bounds of the paper's models of 2, 4 and 8 channels."""
-QUICK: "tuple[MetricName, ...]" = ("psnr", "ms_ssim", "lpips_alex")
-SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
 
 
 class Rates(click.ParamType):
@@ -61,9 +55,7 @@ class Rates(click.ParamType):
     help="Bits per pixel within which a nested model keeps its files; others have one rate, their own.  "
     f"[default: {','.join(map(str, RATES))}]",
 )
-@click.option(
-    "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."
-)
+@full_option
 @cache_option
 def evaluate(
     folders: tuple[Path, ...], output: Path, model: str | None, rates: tuple[float, ...], full: bool, cache: Path | None
@@ -101,7 +93,7 @@ def evaluate(
             limits=rates,
             anchors=FULL_LADDERS if full else LADDERS,
             whole_ladders=True,
-            metrics=measurable((*QUICK, *SLOW) if full else QUICK),
+            metrics=measurable(full),
             threads=threads(),
         )
         carry_out(plan, sets, output, cache)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gencomp import references
+from gencomp.commands.options import FilePath
 from gencomp.files import check_new_folder
 from gencomp.models.content import content_hash
 from gencomp.references import LOCAL_MODELS, REGISTRY_SCHEME
@@ -14,7 +15,6 @@ from gencomp.references import LOCAL_MODELS, REGISTRY_SCHEME
 DEFAULT_STORE = Path("mlflow.db")
 """The model store that the pipeline makes in its working folder."""
 
-FilePath = click.Path(path_type=Path)
 reason_option = click.option("--reason", metavar="TEXT", required=True, help="Why; it stays in the history.")
 
 

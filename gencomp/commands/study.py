@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from gencomp.commands.options import FilePath
 from gencomp.files import RefusedError, check_new_folder, check_target
 
-FilePath = click.Path(path_type=Path)
 folder_argument = click.argument("folder", metavar="DIR", type=FilePath)
 database_option = click.option(
     "--db", "database", metavar="FILE", type=FilePath, help="Of votes.  [default: DIR/votes.sqlite]"

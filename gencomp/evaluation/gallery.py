@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gencomp.evaluation.classical import CODECS, ClassicalCodecError, file_name
+from gencomp.evaluation.classical import CODECS, ClassicalCodecError, archived_picture
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all
 from gencomp.evaluation.held_out import HeldOutSample
@@ -167,16 +167,14 @@ def make_scene(
 
 def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> Pixels | None:
     """The (H, W, 3) picture of an anchor's file in `files.tar`; None when nothing here can decode it."""
-    name, codec = file_name(row.key, row.codec, row.setting), CODECS[row.codec]
-    if not codec.by_pillow:
-        data = _member(archive, f"{name}.png")
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    if codec.missing():
+    codec = CODECS[row.codec]
+    if codec.by_pillow and codec.missing():
         return None
     try:
-        return np.asarray(codec.decode(_member(archive, name)))
+        return archived_picture(archive, row.key, row.codec, row.setting)
     except (OSError, ClassicalCodecError):
+        if not codec.by_pillow:
+            raise
         return None
 
 
@@ -199,9 +197,3 @@ def _likely(order: Sequence[str], rows: Mapping[str, RateRow], views: int, budge
             break
         likely.add(key)
     return likely
-
-
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    assert file is not None, f"{name} is no file"
-    return file.read()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jinja2
 
+from gencomp.evaluation import templates
 from gencomp.evaluation.accounts import Account, Credit
 from gencomp.evaluation.analysis import Needed, needed
 from gencomp.evaluation.bootstrap import Interval
@@ -308,13 +309,7 @@ def _curve(name: str, title: str, colour: str, points: Sequence[_Point], *, mode
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gencomp.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment("gencomp.evaluation")
     environment.filters["fixed"] = fixed
     environment.filters["grouped"] = "{:,.0f}".format
     return environment

@@ -8,7 +8,7 @@ import pytest
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.report import Inputs, build_report
 from tests.evaluation.conftest import EVALUATION, VARIANTS
-from tests.serving.browser import Browser, chromium
+from tests.serving.browser import Browser, browsing
 
 SIZES = [(1280, 900), (375, 800)]
 
@@ -23,12 +23,8 @@ def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    command = chromium()
-    if command is None:
-        pytest.skip("no Chromium is on the path; GENCOMP_CHROMIUM may name one")
-    browser = Browser(command, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]} wide")

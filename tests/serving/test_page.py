@@ -13,7 +13,7 @@ from PIL import Image
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
 from gencomp.serving.page import page
-from tests.serving.browser import Browser, chromium
+from tests.serving.browser import Browser, browsing
 from tests.serving.pictures import scene
 from tests.serving.served import PATIENCE, Served
 
@@ -26,12 +26,8 @@ BORDER = "parseFloat(document.querySelector('#stage').style.getPropertyValue('--
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    command = chromium()
-    if command is None:
-        pytest.skip("no Chromium is on the path; GENCOMP_CHROMIUM may name one")
-    browser = Browser(command, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -52,15 +52,9 @@ def results_json(results: Results) -> str:
 
 def results_html(results: Results) -> str:
     """One page that loads nothing."""
-    import jinja2
+    from gencomp.evaluation import templates
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gencomp.evaluation.study", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment("gencomp.evaluation.study")
     template = environment.get_template("results.html.jinja")
     return template.render(
         results=results,

@@ -16,7 +16,7 @@ from gencomp.evaluation.study.analysis import analyse
 from gencomp.evaluation.study.ballots import Ballot, read_ballots
 from gencomp.evaluation.study.plan import Study
 from tests.evaluation.study.served import Participant, Rater, StudyServer
-from tests.serving.browser import Browser, chromium
+from tests.serving.browser import Browser, browsing, chromium
 from tests.serving.served import PATIENCE
 
 READY = (
@@ -29,10 +29,7 @@ CODES = {"ArrowLeft": 37, "ArrowRight": 39, "1": 49, "2": 50, "o": 79}
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    command = chromium()
-    if command is None:
-        pytest.skip("no Chromium is on the path; GENCOMP_CHROMIUM may name one")
-    with closing(Browser(command, tmp_path_factory.mktemp("browser"))) as browser:
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
