@@ -3,9 +3,6 @@
 No loader, no random draws, no logging, no Accelerate: what is left is what the device has to do.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 from torch.optim import Adam
@@ -14,13 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp.models.compressor import ModelConfig
 from gencomp.models.discriminator import Discriminator
-from gencomp.models.dists import load_dists
-from gencomp.models.features import load_vgg19
-from gencomp.models.lpips import load_lpips
-from gencomp.training.losses import Decoded, LossConfig, Perceptual, discriminator_loss, generator_loss
-from gencomp.training.networks import arrange, initial_networks
+from gencomp.training.losses import Decoded, discriminator_loss, generator_loss
+from gencomp.training.networks import arrange, frozen, initial_networks, perceptual_networks
 from gencomp.training.trainer import TrainingConfig
-from gencomp.weights.cache import weights_path
 
 
 class BareLoop:
@@ -33,7 +26,7 @@ class BareLoop:
         self.config, self.device = config, device
         images, height, width = size
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.perceptual = _perceptual(config.losses, device, layout)
+        self.perceptual = perceptual_networks(config.losses, device, layout, half=config.precision == "bf16")
         shape = config.discriminator
         self.D = Discriminator(3, shape.width, shape.scales)
         self.compressor = initial_networks(model, self.D, 0, None)
@@ -73,7 +66,7 @@ class BareLoop:
             x_hat, _, w = self.compressor(x, coded=self.coded)
             real = self.D(x) if adversarial else []
             fake = self.D(x_hat.detach()) if adversarial else []
-            with _frozen(self.D):
+            with frozen(self.D):
                 seen = self.D(x_hat) if adversarial else []
             loss_G = generator_loss(
                 Decoded(x, x_hat, w, coded=self.coded), real, seen, config.losses, self.perceptual, self.compressor.q
@@ -89,20 +82,3 @@ class BareLoop:
             loss_D.backward()
             self.step_D.step()
         self.ema.update_parameters(self.compressor)
-
-
-def _perceptual(losses: LossConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
-    vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
-    lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
-    dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
-    lpips_vgg = load_lpips(weights_path("lpips-vgg"), "vgg").to(device) if losses.lpips_vgg else None
-    found = Perceptual(vgg, lpips, lpips_vgg, dists)
-    arrange(layout, *filter(None, found))
-    return found
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    network.requires_grad_(False)
-    yield
-    network.requires_grad_(True)

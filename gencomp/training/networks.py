@@ -1,5 +1,7 @@
 """The networks and optimisers of a run: how they begin, become a state, and come back from one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -11,7 +13,12 @@ from gencomp.data.loader import derived_seed
 from gencomp.models.blocks import Layers
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.discriminator import Discriminator
+from gencomp.models.dists import load_dists
+from gencomp.models.features import load_vgg19
+from gencomp.models.lpips import load_lpips
+from gencomp.training.losses import LossConfig, Perceptual
 from gencomp.training.resume import TrainingState
+from gencomp.weights.cache import weights_path
 
 
 class Networks(NamedTuple):
@@ -66,6 +73,35 @@ def initial_networks(
     if initial is not None:
         compressor.load_state_dict(initial)
     return compressor
+
+
+def perceptual_networks(
+    losses: LossConfig, device: torch.device, layout: torch.memory_format, *, half: bool
+) -> Perceptual:
+    """The networks of the terms that are on; with `half` their filters, which never change, are rounded to bf16 once.
+
+    Raises MissingWeightsError.
+    """
+    vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
+    lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
+    lpips_vgg = load_lpips(weights_path("lpips-vgg"), "vgg").to(device) if losses.lpips_vgg else None
+    dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
+    for network in (vgg, lpips, lpips_vgg, dists):
+        if network:
+            arrange(layout, network)
+            if half:
+                network.convolutions.to(torch.bfloat16)
+    return Perceptual(vgg, lpips, lpips_vgg, dists)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No gradients for the network's weights, so that the pass for G costs no more than it must."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
 
 
 def arrange(layout: torch.memory_format, *networks: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """The training loop of a compressor: eq. 6, step by step."""
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -20,10 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes, scaled
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.discriminator import Discriminator, Judgement
-from gencomp.models.dists import load_dists
-from gencomp.models.features import load_vgg19
 from gencomp.models.latent import draw_noise
-from gencomp.models.lpips import load_lpips
 from gencomp.models.selective import mask_to_latent
 from gencomp.models.semantics import one_hot
 from gencomp.training.draws import Draw, draw_step, mask_generators
@@ -38,9 +34,16 @@ from gencomp.training.losses import (
     mean_distance,
 )
 from gencomp.training.masks import draw_masks
-from gencomp.training.networks import Networks, arrange, fix_statistics, initial_networks, set_checkpointing
+from gencomp.training.networks import (
+    Networks,
+    arrange,
+    fix_statistics,
+    frozen,
+    initial_networks,
+    perceptual_networks,
+    set_checkpointing,
+)
 from gencomp.training.resume import load_state, save_state
-from gencomp.weights.cache import weights_path
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 COMPILED_TOLERANCE = 0.5
@@ -202,7 +205,8 @@ class Run:
         # Without being told so, Accelerate takes processes on a CPU for one each.
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.perceptual = _perceptual(config, self.accelerator.device, self.layout)
+        half = config.precision == "bf16"
+        self.perceptual = perceptual_networks(config.losses, self.accelerator.device, self.layout, half=half)
         self.networks = self._networks(initial)
         self.start, self.history = self.networks.restore(load_state(scratch))
         self._prepare()
@@ -236,7 +240,7 @@ class Run:
             real = self._judge(self.D, x, s) if adversarial else []
             fake = self._judge(self.D, x_hat.detach(), s) if adversarial else []
             loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else x.new_zeros(())
-            with _frozen(nets.discriminator):
+            with frozen(nets.discriminator):
                 seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
             decoded = Decoded(x, x_hat, w, m, coded if self.model.nested else None)
             perceptual = self._perceptual_terms(step)
@@ -464,31 +468,6 @@ def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
     for crop in (config.crop, config.adversarial_crop or config.crop):
         if crop % model.stride or crop < model.smallest_side:
             raise ValueError(f"crop {crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
-
-
-def _perceptual(config: TrainingConfig, device: torch.device, layout: torch.memory_format) -> Perceptual:
-    """The networks of the perceptual terms; under bf16 their filters, which never change, are rounded once."""
-    losses = config.losses
-    vgg = load_vgg19(weights_path(losses.vgg_network)).to(device) if losses.vgg else None
-    lpips = load_lpips(weights_path("lpips-alex")).to(device) if losses.lpips else None
-    lpips_vgg = load_lpips(weights_path("lpips-vgg"), "vgg").to(device) if losses.lpips_vgg else None
-    dists = load_dists(weights_path("dists"), weights_path("lpips-vgg")).to(device) if losses.dists else None
-    for network in (vgg, lpips, lpips_vgg, dists):
-        if network:
-            arrange(layout, network)
-            if config.precision == "bf16":
-                network.convolutions.to(torch.bfloat16)
-    return Perceptual(vgg, lpips, lpips_vgg, dists)
-
-
-@contextlib.contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the network's weights, so that the pass for G costs no more than it must."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
 
 
 def _picture(x: Tensor, x_hat: Tensor) -> NDArray[np.uint8]:
