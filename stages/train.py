@@ -28,7 +28,7 @@ from gencomp.registry.manifests import PRIVATE_SOURCES, TrainingData
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
 from gencomp.training.context import ContextConfig, fit_context
-from gencomp.training.growth import grown, is_grown
+from gencomp.training.growth import grown, inherited, is_grown, is_heir
 from gencomp.training.histogram import draw_usage
 from gencomp.training.memory import keep_freed_memory
 from gencomp.training.tables import count_centers, training_latents
@@ -48,7 +48,8 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dataset: str
     """A name under `datasets`."""
     model: ModelConfig | None = None
-    """The shape of E, q and G; none: that of `init`. With `init`, it may have more residual blocks than that."""
+    """The shape of E, q and G; none: that of `init`. With `init`, it may have more residual blocks than that, or be
+    of selective compression with the same layers."""
     init: str | None = None
     """A trained model to start from: a shipped name, a package folder or an MLflow URI; none: from noise."""
     training: TrainingConfig
@@ -111,13 +112,15 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     model, content = config.model or package.config, content_hash(folder)
     if model == package.config:
         return Start(model, package.compressor.state_dict(), content, package.network)
-    if not is_grown(model, package.config):
-        raise StageError(
-            f"{variant}: `model` is not the config of {config.init}, nor that with more residual blocks; "
-            "leave it out to take that"
-        )
     generator = torch.Generator().manual_seed(derived_seed(seed, "growth"))
-    return Start(model, grown(package.compressor, model, generator), content, package.network)
+    if is_grown(model, package.config):
+        return Start(model, grown(package.compressor, model, generator), content, package.network)
+    if is_heir(model, package.config):
+        return Start(model, inherited(package.compressor, model, generator), content)
+    raise StageError(
+        f"{variant}: `model` is not the config of {config.init}, nor that with more residual blocks, nor selective "
+        "compression by its layers; leave it out to take that"
+    )
 
 
 def _spread(variant: str, processes: int, folder: Path) -> None:

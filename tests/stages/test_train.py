@@ -84,6 +84,19 @@ def test_a_context_network_is_learned_and_goes_on_from_that_of_init(capfd: pytes
 
 
 @pytest.mark.usefixtures("project")
+def test_selective_compression_starts_from_the_layers_of_a_gc() -> None:
+    train.main("base")
+    selective = {"mode": "sc", "classes": 4, "channels": 2, "light": MODEL["light"]}
+    training = TRAINING | {"learning_rate": 1e-12}
+    write(kept={"dataset": "photos", "init": "models/base", "model": selective, "training": training})
+    train.main("kept")
+    base, kept = (load_package(Path("models") / name).compressor for name in ("base", "kept"))
+    for ours, theirs in zip(list(kept.G.layers)[1:], list(base.G.layers)[1:], strict=True):
+        pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("project")
 def test_an_init_that_is_not_there_or_of_another_shape_is_one_line() -> None:
     write(tuned={"dataset": "photos", "init": "models/nothing", "training": TRAINING})
     with pytest.raises(StageError, match="models/nothing is not a model package"):

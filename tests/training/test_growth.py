@@ -1,4 +1,5 @@
-"""A grown compressor computes what the old one did, and can learn from there."""
+"""A grown compressor computes what the old one did, and can learn from there; one of selective compression draws as its
+GC did."""
 
 import msgspec
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.light import LightConfig
-from gencomp.training.growth import grown, is_grown
+from gencomp.training.growth import grown, inherited, is_grown, is_heir
 
 LIGHT = LightConfig(encoder=(4, 6, 8), encoder_blocks=(1, 0, 2), generator=(8, 6, 4), generator_blocks=(2, 1, 0))
 OLD = ModelConfig(channels=6, nested=True, light=LIGHT)
@@ -68,3 +69,32 @@ def test_only_more_blocks_are_growth() -> None:
     wider = msgspec.structs.replace(LIGHT, encoder=(4, 6, 9), encoder_blocks=(2, 0, 2))
     assert not is_grown(msgspec.structs.replace(OLD, light=wider), OLD)
     assert not is_grown(ModelConfig(), OLD) and not is_grown(larger((2, 0, 2)), ModelConfig())
+
+
+HEIR = ModelConfig(mode="sc", classes=3, channels=2, light=LIGHT)
+
+
+def test_selective_compression_analyses_and_draws_as_its_gc_did() -> None:
+    old, new = trained(OLD, 1), Compressor(HEIR).eval()
+    new.load_state_dict(inherited(old, HEIR, torch.Generator().manual_seed(2)))
+    x, features = torch.rand(1, 3, 48, 64) * 2 - 1, torch.rand(1, 8, 3, 4)
+    with torch.inference_mode():
+        finest = new.E.layers[:2](new.E.entry(x))  # a block at stride 4, then to stride 8
+        assert torch.equal(finest, old.E.layers[1:4](old.E.layers[0](x)))
+        assert torch.equal(new.G.layers[1:](features), old.G.layers[1:](features))
+
+
+def test_what_is_new_in_selective_compression_is_drawn_from_its_generator_alone() -> None:
+    old = trained(OLD, 1)
+    one, two, other = (inherited(old, HEIR, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    differing = {name.split(".")[1] for name in one if not torch.equal(one[name], other[name])}
+    assert "F" in differing and "latent" in differing and "entry" not in differing
+
+
+def test_only_selective_compression_by_the_same_layers_is_an_heir() -> None:
+    assert is_heir(HEIR, OLD)
+    assert not is_heir(OLD, OLD) and not is_heir(HEIR, HEIR) and not is_heir(OLD, HEIR)
+    wider = msgspec.structs.replace(LIGHT, generator=(8, 6, 5))
+    assert not is_heir(msgspec.structs.replace(HEIR, light=wider), OLD)
+    assert not is_heir(ModelConfig(mode="sc", classes=3), ModelConfig())
