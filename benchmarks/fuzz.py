@@ -7,6 +7,7 @@ that the damage reaches the coders. Some of those that decode are drawn by G as 
 are small, lest their maps take most of the time, and some are of version 0 of the format.
 """
 
+import os
 import resource
 import struct
 import sys
@@ -15,7 +16,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +50,8 @@ from gencomp.models.package import load_package, save_package
 
 STREAMS, QUICK_STREAMS = 1_000_000, 20_000
 PICTURES, QUICK_PICTURES = 1_000, 40
+REPORTED = 10_000
+"""Streams after which a process says how it went so far."""
 MAX_PIXELS = 1 << 15
 """The limit that the decoders are given: what asks for more must be refused before anything is allocated."""
 RESTAMPED = 0.9
@@ -72,31 +77,58 @@ class Outcome(NamedTuple):
     kind: str
     """Either `refused`, `decoded` or what went wrong."""
     seconds: float
+    """Of all threads, so that other work on the machine counts for nothing."""
+
+
+class Share(NamedTuple):
+    """What one process found."""
+
+    found: Counter[str]
+    longest: float
+    """Seconds for a mutant, as in Outcome."""
+    grown: float
+    """Megabytes by which the most memory that was held has grown since the first mutant."""
 
 
 def main() -> int:
-    args = arguments("Decodes damaged streams.").parse_args()
+    parser = arguments("Decodes damaged streams.")
+    parser.add_argument(
+        "--processes", metavar="N", type=int, default=os.cpu_count(), help="each with its share (cores)"
+    )
+    args = parser.parse_args()
     count, pictures = (QUICK_STREAMS, QUICK_PICTURES) if args.quick else (STREAMS, PICTURES)
+    processes = args.processes
+    if not 1 <= processes <= pictures:
+        parser.error(f"give 1 to {pictures} processes, not {processes}")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        shares = [pool.submit(share, seed, count // processes, pictures // processes) for seed in range(processes)]
+        return finish(list(rows([one.result() for one in shares])), args.json)
+
+
+def share(seed: int, count: int, pictures: int) -> Share:
+    """Decode the mutants of one seed, so many of them to a picture."""
     torch.set_num_threads(1)
     seeds = corpus()
     before = peak_megabytes()
     began, found, longest = time.perf_counter(), Counter[str](), 0.0
-    for number, (seed, mutant) in enumerate(mutants(seeds, count, seed=1), 1):
-        outcome = survive(seed.codec, mutant, draw=number % (count // pictures) == 0)
+    for number, (chosen, mutant) in enumerate(mutants(seeds, count, seed), 1):
+        outcome = survive(chosen.codec, mutant, draw=number % (count // pictures) == 0)
         found[outcome.kind] += 1
         longest = max(longest, outcome.seconds)
-        if number % 20_000 == 0:
-            say(f"{number} streams, {number / (time.perf_counter() - began):.0f}/s, {dict(found)}")
-    return finish(list(rows(found, longest, peak_megabytes() - before)), args.json)
+        if number % REPORTED == 0:
+            pace, grown = number / (time.perf_counter() - began), peak_megabytes() - before
+            say(f"{seed}: {number} streams, {pace:.0f}/s, {dict(found)}, longest {longest:.2f} s, {grown:.0f} MB more")
+    return Share(found, longest, peak_megabytes() - before)
 
 
-def rows(found: Counter[str], longest: float, grown: float) -> Iterator[Row]:
+def rows(shares: list[Share]) -> Iterator[Row]:
+    found = sum((one.found for one in shares), Counter[str]())
     wrong = {kind: number for kind, number in found.items() if kind not in ("refused", "decoded")}
     for kind in ("refused", "decoded"):
         yield measured(kind, found[kind], "streams", Bar(">=", 1))
     yield measured("anything else", sum(wrong.values()), "streams", Bar("<=", 0))._replace(note=", ".join(wrong))
-    yield measured("longest", longest, "s", Bar("<=", 1.0))
-    yield measured("memory that decoding added", grown, "MB", Bar("<=", 200))
+    yield measured("longest", max(one.longest for one in shares), "s", Bar("<=", 1.0))
+    yield measured("memory that decoding added", max(one.grown for one in shares), "MB", Bar("<=", 200))
 
 
 def corpus() -> list[Seed]:
@@ -197,7 +229,7 @@ def restamped(data: bytes) -> bytes:
 
 def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
     """Decode a stream to symbols and maps, and with `draw` to a picture."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         codec.decode_symbols(data)
         if codec.package.config.mode == "sc":
@@ -209,7 +241,7 @@ def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
         kind = "refused" if "\n" not in str(error) else "more than a line"
     except Exception as error:  # whatever it is, it is what this looks for
         kind = f"{type(error).__name__} of {data.hex()}"
-    return Outcome(kind, time.perf_counter() - began)
+    return Outcome(kind, time.process_time() - began)
 
 
 def peak_megabytes() -> float:

@@ -5,13 +5,17 @@ commands that run networks, so that the others start fast.
 """
 
 import functools
+import io
 import json
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
@@ -42,12 +46,13 @@ from gencomp.files import (
     check_paths,
     check_source,
     check_target,
+    is_folder,
     one_line,
     read,
     say,
     write,
 )
-from gencomp.folders import Job, Result, Tally, carry_out, plan
+from gencomp.folders import Job, Progress, Result, Tally, carry_out, plan
 from gencomp.progress import moving_line
 from gencomp.references import DEFAULT_REFERENCE, LOCAL_MODELS, UnknownModelError
 
@@ -63,6 +68,7 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
 """Of pictures that are looked for in folders."""
 STREAM_ENDING = ".gnc"
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Of a folder, look into its folders too.")
@@ -84,13 +90,39 @@ class OneLineGroup(click.Group):
     """A command group in which every error is one line on stderr and an exit code, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
-            return super().invoke(ctx)
+            with _ended_in_order():
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except BrokenPipeError:  # whoever read has seen enough; click then says nothing
             raise
         except Exception as error:  # users get one line, whatever failed
             click.echo(f"gencomp: {one_line(error)}", err=True)
             ctx.exit(2 if _is_refusal(error) else 1)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: nothing unfinished is left, no terminal without a cursor."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -190,14 +222,14 @@ def compress(
     coding = Coding(entropy, channels, max_bpp, max_bytes)
     shown = read_colour(background)
     behind = None if refuse_alpha else shown
-    if source.is_dir():
+    if is_folder(source):
         if any(given is not None for given in (labels, preserve, instances)):
             raise RefusedError("--labels, --preserve and --instances are for one picture, not for a folder")
         planned = plan(source, target, READ_ENDINGS, STREAM_ENDING, recursive=recursive)
         codec = _codec(model or DEFAULT_REFERENCE)
 
-        def work(job: Job) -> Result:
-            stream = codec.compress(_opened(job.source, codec, behind), **coding._asdict())
+        def work(job: Job, progress: Progress) -> Result:
+            stream = codec.compress(_opened(job.source, codec, behind), **coding._asdict(), progress=progress)
             write(job.target, stream, force)
             return Result.of(describe(stream))
 
@@ -253,12 +285,12 @@ def decompress(
       gencomp decompress photo.gnc - | display
     """
     find = functools.cache(lambda fingerprint: _codec(model or _find_model(fingerprint)))
-    if source.is_dir():
+    if is_folder(source):
         ending = f".{form or 'png'}"
         planned = plan(source, target, (STREAM_ENDING,), ending, recursive=recursive)
 
-        def work(job: Job) -> Result:
-            encoded, found = _file_of(read(job.source), ending, find)
+        def work(job: Job, progress: Progress) -> Result:
+            encoded, found = _file_of(read(job.source), ending, find, progress)
             write(job.target, encoded, force)
             return Result.of(found)
 
@@ -475,7 +507,7 @@ def fetch_weights(names: tuple[str, ...]) -> None:
 @contextmanager
 def _download_bar(package: "Package") -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal's stderr; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # none where it was closed
         yield lambda piece: None
         return
     with click.progressbar(length=package.size, label=package.file, file=sys.stderr) as bar:
@@ -585,16 +617,17 @@ def _opened(source: Path, codec: "Codec", background: "Colour | None") -> "Image
     def tell(line: str) -> None:
         click.echo(f"gencomp: {called(source)}: {line}", err=True)
 
+    limit, why = codec.max_pixels, codec.why_max_pixels
     if source != PIPE:
-        return open_picture(source, max_pixels=codec.max_pixels, background=background, tell=tell)
+        return open_picture(source, max_pixels=limit, why=why, background=background, tell=tell)
     try:
-        return read_picture(read(source), max_pixels=codec.max_pixels, background=background, tell=tell)
+        return read_picture(read(source), max_pixels=limit, why=why, background=background, tell=tell)
     except PictureError as error:
         raise PictureError(f"{called(source)}: {error}") from None
 
 
 def _file_of(
-    data: bytes, ending: str, find: Callable[[bytes], "Codec"], progress: Callable[[int, int], None] | None = None
+    data: bytes, ending: str, find: Callable[[bytes], "Codec"], progress: Progress
 ) -> tuple[bytes, StreamInfo]:
     """The picture of a stream as a file with that ending."""
     from gencomp.codec.pixels import check_writable, encode_picture
@@ -605,7 +638,7 @@ def _file_of(
     return encode_picture(picture, ending), found
 
 
-def _in_parallel(planned: list[Job], work: Callable[[Job], Result], jobs: int, force: bool) -> Tally:
+def _in_parallel(planned: list[Job], work: Callable[[Job, Progress], Result], jobs: int, force: bool) -> Tally:
     """The jobs, so many at a time, which share the threads that one would have."""
     import torch
 

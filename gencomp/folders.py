@@ -1,6 +1,7 @@
 """Folders on the command line: file by file into a folder of the same shape, what is there already being left alone."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -10,6 +11,9 @@ import click
 
 from gencomp.codec.container import StreamInfo
 from gencomp.files import PIPE, RefusedError, one_line
+
+Progress = Callable[[int, int], None]
+"""Hears of the parts that are done and of all there are."""
 
 
 class Job(NamedTuple):
@@ -49,7 +53,8 @@ class Tally(NamedTuple):
 
 def plan(source: Path, target: Path, endings: Sequence[str], ending: str, *, recursive: bool) -> list[Job]:
     """The files of folder `source` that end in one of `endings`, sorted, each with its place in folder `target`, its
-    own ending replaced. Hidden files and links to folders are passed over. Raises RefusedError where there is none.
+    own ending replaced. Hidden files, links to folders, pipes and devices are passed over. Raises RefusedError where
+    there is none, and OSError for a folder that cannot be looked into.
     """
     if target == PIPE or (target.exists() and not target.is_dir()):
         raise RefusedError(f"{target} is not a folder, and {source} is one: name a folder for what it gives")
@@ -62,22 +67,28 @@ def plan(source: Path, target: Path, endings: Sequence[str], ending: str, *, rec
 
 def carry_out(
     jobs: Sequence[Job],
-    work: Callable[[Job], Result],
+    work: Callable[[Job, Progress], Result],
     *,
     threads: int,
     force: bool,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Tally:
     """Do the jobs whose target is not there, or all with `force`, so many at a time.
 
-    One that fails, or whose target is another one's too, gives a line on stderr and is counted.
+    One that fails, or whose target is another one's too, gives a line on stderr and is counted. Work calls what it is
+    given after each of its parts, which is where it ends when all of it is interrupted.
     """
     waiting, failed = _without_rivals(jobs)
     todo = [job for job in waiting if force or not job.target.exists()]
     done = []
-    pool = ThreadPoolExecutor(threads)
+    pool, interrupted = ThreadPoolExecutor(threads), threading.Event()
+
+    def go_on(part: int, parts: int) -> None:
+        if interrupted.is_set():
+            raise InterruptedError
+
     try:
-        futures = {pool.submit(_in_its_folder, job, work): job for job in todo}
+        futures = {pool.submit(_in_its_folder, job, work, go_on): job for job in todo}
         for count, future in enumerate(as_completed(futures), 1):
             error = future.exception()
             if error is None:
@@ -88,6 +99,9 @@ def carry_out(
             else:
                 raise error
             progress(count, len(todo))
+    except BaseException:
+        interrupted.set()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return Tally(tuple(done), failed, len(waiting) - len(todo))
@@ -100,9 +114,14 @@ def complain(source: Path, error: Exception) -> None:
 
 
 def _files(folder: Path, recursive: bool) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_give_up):
         folders[:] = [name for name in folders if not name.startswith(".")] if recursive else []
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+        found = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in found if path.is_file() or not path.exists())  # a link that leads nowhere fails
+
+
+def _give_up(error: OSError) -> None:
+    raise error
 
 
 def _without_rivals(jobs: Sequence[Job]) -> tuple[list[Job], int]:
@@ -115,6 +134,6 @@ def _without_rivals(jobs: Sequence[Job]) -> tuple[list[Job], int]:
     return list(first.values()), len(jobs) - len(first)
 
 
-def _in_its_folder(job: Job, work: Callable[[Job], Result]) -> Result:
+def _in_its_folder(job: Job, work: Callable[[Job, Progress], Result], go_on: Progress) -> Result:
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    return work(job)
+    return work(job, go_on)

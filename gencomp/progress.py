@@ -14,7 +14,7 @@ def moving_line(label: str) -> Iterator[Callable[[int, int], None]]:
 
     With a bar and the time left where rich is installed, which the codec alone does not need.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # none where it was closed
         yield lambda done, total: None
         return
     try:

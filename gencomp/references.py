@@ -26,8 +26,23 @@ class UnknownModelError(ValueError):
 
 
 def cache_folder(cache_home: str | None) -> Path:
-    """Where pulled packages are kept: under `cache_home` (as in XDG_CACHE_HOME), or under ~/.cache when it is empty."""
-    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "gencomp" / "models"
+    """Where pulled packages are kept: under `cache_home` (as in XDG_CACHE_HOME), or under ~/.cache when it is empty.
+
+    Raises UnknownModelError for a user without a home.
+    """
+    try:
+        home = Path(cache_home) if cache_home else Path.home() / ".cache"
+    except RuntimeError:
+        raise UnknownModelError("there is no home folder to keep models in: set XDG_CACHE_HOME") from None
+    return home / "gencomp" / "models"
+
+
+def cached_packages(cache: Path | None) -> list[Path]:
+    """The package folders in `cache`, ~/.cache/gencomp/models where none is given; none of a user without a home."""
+    try:
+        return packages(cache or cache_folder(None))
+    except UnknownModelError:
+        return []
 
 
 def resolve(ref: str | Path, *, cache: Path | None = None) -> Path:
@@ -90,10 +105,12 @@ def registry_installed() -> Iterator[None]:
 
 
 def packages(folder: Path) -> list[Path]:
-    """The package folders directly in `folder`, sorted by name; none when it does not exist."""
-    if not folder.is_dir():
+    """The package folders directly in `folder`, sorted by name; none when it does not exist or cannot be read."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
         return []
-    return sorted(entry for entry in folder.iterdir() if all((entry / name).is_file() for name in PACKAGE_FILES))
+    return [entry for entry in entries if all(os.path.isfile(entry / name) for name in PACKAGE_FILES)]
 
 
 def find(fingerprint: bytes, candidates: Iterable[Path]) -> Path | None:
@@ -116,15 +133,14 @@ def made_by(fingerprint: bytes, *, cache: Path | None = None, store: bool = Fals
     `store`, all versions in the MLflow store that the environment names, former champions included; one that is found
     there is pulled into `cache`. Raises RegistryError when the store cannot give it, UnknownModelError without MLflow.
     """
-    kept = cache or cache_folder(None)
-    found = find(fingerprint, [*shipped(), *packages(kept), *packages(LOCAL_MODELS)])
+    found = find(fingerprint, [*reversed(shipped()), *cached_packages(cache), *packages(LOCAL_MODELS)])
     if found is not None or not store:
         return found
     with registry_installed():
         from gencomp.registry.release import made_by
 
         ref = made_by(fingerprint)
-    return None if ref is None else _pull_into(kept, ref)
+    return None if ref is None else _pull_into(cache or cache_folder(None), ref)
 
 
 def _shipped_as(name: str) -> Path | None:

@@ -1,12 +1,15 @@
 import json
 import os
+import pwd
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -266,9 +269,123 @@ def test_pictures_that_cannot_be_read_are_refused(run: Run) -> None:
     assert_refused(run("compress", "text.png", "out.gnc", "--model", PACKAGE), "text.png: not a picture")
     assert_refused(run("compress", "nowhere.png", "out.gnc", "--model", PACKAGE), "nowhere.png: no such file")
     assert_refused(run("info", "."), ".: not a file")
-    Image.new("1", (5000, 5000)).save("huge.png")
-    assert_refused(run("compress", "huge.png", "out.gnc", "--model", PACKAGE), "over the limit of 16777216 pixels")
     assert not Path("out.gnc").exists()
+
+
+def test_a_file_that_is_a_program_is_refused_whatever_it_is_called(run: Run) -> None:
+    Image.new("RGB", (40, 40)).save("photo.jpg", "EPS")
+    assert_refused(run("compress", "photo.jpg", "out.gnc", "--model", PACKAGE), "EPS files are programs")
+
+
+def test_an_empty_name_is_not_the_working_folder(run: Run, photo: Path) -> None:
+    """As of a variable that a shell was never told."""
+    for args in (("compress", "", "out"), ("compress", photo, ""), ("info", ""), ("evaluate", ".", "--output", "")):
+        done = run(*args)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "a name is empty" in done.stderr
+    assert [path.name for path in Path().iterdir()] == ["photo.png"]
+
+
+def test_standard_input_is_no_folder_whatever_is_called_so(run: Run, stream: Path) -> None:
+    Path("-").mkdir()
+    Path("-", "photo.gnc").write_bytes(stream.read_bytes())
+    done = CliRunner().invoke(main, ["info", "-", "--json"], input=stream.read_bytes())
+    assert json.loads(done.stdout)["width"] == 45
+    refused = CliRunner().invoke(main, ["decompress", "-", "out.png", "--model", str(PACKAGE)], input=b"none")
+    assert_refused(refused, "standard input: not a .gnc stream")
+
+
+def test_names_may_be_as_long_as_names_may_be(run: Run, photo: Path) -> None:
+    name = "a" * 251 + ".gnc"
+    assert run("compress", photo, name, "--model", PACKAGE).exit_code == 0
+    assert run("decompress", name, "b" * 251 + ".png", "--model", PACKAGE).exit_code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text")
+def test_names_need_not_be_text(run: Run, photo: Path) -> None:
+    name = os.fsdecode(b"\xff \n.gnc")
+    done = run("compress", photo, name, "--model", PACKAGE)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\udcff \n.gnc: ")
+    assert describe(Path(name).read_bytes()).width == 45
+
+
+def test_of_a_link_the_file_that_it_leads_to_is_written(run: Run, photo: Path) -> None:
+    Path("far").mkdir()
+    Path("link.gnc").symlink_to("far/out.gnc")
+    assert run("compress", photo, "link.gnc", "--model", PACKAGE).exit_code == 0
+    assert_refused(run("compress", photo, "link.gnc", "--model", PACKAGE), "link.gnc exists: add --force")
+    Path("far/out.gnc").write_text("old")
+    assert run("compress", photo, "link.gnc", "--model", PACKAGE, "--force").exit_code == 0
+    assert Path("link.gnc").is_symlink() and describe(Path("far/out.gnc").read_bytes()).width == 45
+    assert [path.name for path in Path("far").iterdir()] == ["out.gnc"]
+    Path("lost.gnc").symlink_to("nowhere/out.gnc")
+    assert_refused(run("compress", photo, "lost.gnc", "--model", PACKAGE), "nothing can be written into the folder")
+
+
+def test_closed_streams_are_told_of_or_done_without(run: Run, stream: Path) -> None:
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["sh", "-c", line, *COMMAND], capture_output=True, text=True, timeout=600)
+
+    done = shell('"$0" decompress photo.gnc - >&-')
+    assert (done.returncode, done.stderr) == (2, "gencomp: standard output is closed\n")
+    done = shell('"$0" info - <&-')
+    assert (done.returncode, done.stderr) == (2, "gencomp: standard input is closed\n")
+    done = shell(f'"$0" decompress photo.gnc out.png --model {PACKAGE} 2>&-')
+    assert (done.returncode, done.stdout) == (0, "out.png: 45 x 29\n")
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(run: Run, stream: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, "info", str(stream)], stdout=writer, stderr=subprocess.PIPE, timeout=600)
+    os.close(writer)
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_ended_command_leaves_nothing_and_says_nothing_odd(run: Run, number: signal.Signals) -> None:
+    """One that is in the middle of a write, of which it has told what it is called."""
+    program = """
+import os, sys, time
+from pathlib import Path
+from gencomp import cli, files
+
+def slowly(target, force):
+    print(*Path().glob(".gencomp-*.tmp"), flush=True)
+    time.sleep(600)
+
+files.check_target = slowly
+cli.read = lambda source: files.write(Path("out.gnc"), b"data", False)
+cli.main(["info", "photo.gnc"])
+"""
+    Path("photo.gnc").touch()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert Path(os.fsdecode(process.stdout.readline().strip())).read_bytes() == b"data"
+        process.send_signal(number)
+        code = process.wait(600)
+        assert (code, process.stderr.read().strip()) == (
+            (1, b"Aborted!") if number == signal.SIGINT else (128 + number, b"")
+        )
+    assert [path.name for path in Path().iterdir()] == ["photo.gnc"]
+
+
+def test_a_user_without_a_home_can_do_all_but_pull(
+    run: Run, photo: Path, light: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under a number of its own."""
+
+    def unknown(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert run("compress", photo, "out.gnc").exit_code == 0
+    assert run("decompress", "out.gnc", "out.png").exit_code == 0
+    assert run("models", "list").stdout.startswith("shipped")
+    assert_refused(run("compress", photo, "other.gnc", "--model", "models:/gencomp-gc@champion"), "set XDG_CACHE_HOME")
 
 
 def test_an_existing_file_is_replaced_only_by_force(run: Run, photo: Path) -> None:
@@ -289,6 +406,9 @@ def test_impossible_outputs_are_refused_before_any_work(run: Run, photo: Path, s
     assert_refused(run("decompress", stream, "out.gif", "--model", PACKAGE), "must end in .png")
     Path("folder.png").mkdir()
     assert_refused(run("decompress", stream, "folder.png", "--model", PACKAGE, "--force"), "is not a file")
+    Path("same.gnc").symlink_to(photo)
+    for target in (photo, "same.gnc"):
+        assert_refused(run("compress", photo, target, "--model", PACKAGE, "--force"), "is what is read")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(run: Run, stream: Path) -> None:
@@ -437,5 +557,10 @@ def test_selections_that_do_not_fit_are_refused(run: Run, selective: Codec) -> N
 def test_a_model_that_reads_the_whole_picture_says_why_it_refuses_large_ones(run: Run, stream: Path) -> None:
     header, payload = parse(stream.read_bytes())
     Path("huge.gnc").write_bytes(pack(replace(header, width=5000, height=5000), payload))
+    Image.new("1", (5000, 5000)).save("huge.png")
     reason = "over the limit of 16777216 pixels, since this model reads all of it at once"
     assert_refused(run("decompress", "huge.gnc", "out.png", "--model", PACKAGE), reason)
+    assert_refused(run("compress", "huge.png", "out.gnc", "--model", PACKAGE), reason)
+    data = Path("huge.png").read_bytes()
+    assert_refused(CliRunner().invoke(main, ["compress", "-", "out.gnc", "--model", str(PACKAGE)], input=data), reason)
+    assert not Path("out.gnc").exists()

@@ -5,21 +5,25 @@ import os
 import pty
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from click.testing import Result as Invoked
 from PIL import Image
 
 from gencomp.cli import main
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
+from gencomp.folders import Job, Progress, Result, carry_out
 
 PACKAGE = Path(__file__).parent / "codec" / "golden" / "package"
 MODEL = ("--model", PACKAGE)
-Run = Callable[..., Result]
+Run = Callable[..., Invoked]
 
 
 @pytest.fixture
@@ -112,6 +116,50 @@ def test_folders_that_cannot_be_done_are_refused(run: Run, photos: Path) -> None
         assert done.stderr.startswith("gencomp: ") and done.stderr.count("\n") == 1
         assert reason in done.stderr
     assert not Path("out").exists()
+
+
+def test_pipes_in_a_folder_are_passed_over_and_links_that_lead_nowhere_fail(run: Run, photos: Path) -> None:
+    os.mkfifo(photos / "pipe.png")
+    (photos / "link.png").symlink_to("nowhere.png")
+    done = run("compress", photos, "streams", *MODEL)
+    assert done.exit_code == 1
+    assert "photos/link.png: " in done.stderr and done.stderr.count("\n") == 1
+    assert done.stdout.startswith("streams: 2 files, ") and done.stdout.endswith(", 1 failed, 0 skipped\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root looks into every folder")
+def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(run: Run, photos: Path) -> None:
+    (photos / "below").chmod(0)
+    done = run("compress", photos, "streams", "--recursive", *MODEL)
+    (photos / "below").chmod(0o700)
+    assert done.exit_code == 1 and "Permission denied" in done.stderr
+
+
+def test_an_interruption_ends_a_file_between_its_parts(tmp_path: Path) -> None:
+    begun = threading.Event()
+    ended: list[str] = []
+
+    def work(job: Job, progress: Progress) -> Result:
+        if job.source.name == "quick":
+            begun.wait(60)
+            return Result(1, 1)
+        for part in range(60_000):
+            begun.set()
+            try:
+                progress(part, 60_000)
+            except InterruptedError:
+                ended.append(job.source.name)
+                raise
+            time.sleep(0.001)
+        return Result(1, 1)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    jobs = [Job(Path(name), tmp_path / name) for name in ("slow", "quick", "never")]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(jobs, work, threads=2, force=False, progress=interrupt)
+    assert ended[0] == "slow"
 
 
 def test_pictures_and_streams_pass_through_pipes(run: Run, photos: Path) -> None:

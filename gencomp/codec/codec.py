@@ -73,6 +73,8 @@ class Codec:
         self._tilings = tilings(package.config)
         self.max_pixels = MAX_PIXELS if tileable(package.config) else MAX_UNTILED_PIXELS
         """Largest picture and stream, once it is padded; a larger one is refused before anything is allocated."""
+        self.why_max_pixels = "" if tileable(package.config) else ", since this model reads all of it at once"
+        """What a refusal says of it."""
 
     @classmethod
     def from_reference(
@@ -197,8 +199,8 @@ class Codec:
         if self._padded_side(width) * self._padded_side(height) <= self.max_pixels:
             return ""
         padded = "" if width * height > self.max_pixels else ", padded,"
-        why = "" if self.max_pixels == MAX_PIXELS else ", since this model reads all of it at once"
-        return f"a picture of {width} x {height} pixels is{padded} over the limit of {self.max_pixels} pixels{why}"
+        limit = f"the limit of {self.max_pixels} pixels{self.why_max_pixels}"
+        return f"a picture of {width} x {height} pixels is{padded} over {limit}"
 
     def _check_channels(self, channels: int | None) -> None:
         if channels is not None and channels not in self._codable:

@@ -46,6 +46,12 @@ class Layers(NamedTuple):
     biases: tuple[Floats, Floats, Floats]
     """Each (C, rows, 1)."""
 
+    def of(self, channels: slice) -> "Layers":
+        """Those of some channels."""
+        b1, b2, b3 = self.biases
+        biases = (b1[channels], b2[channels], b3[channels])
+        return Layers(self.first[channels], self.middle[channels], self.last[channels], biases)
+
 
 class ContextModel:
     """The context network of a package, for its first channels."""
@@ -107,7 +113,7 @@ class ContextModel:
         """Fill in the symbols (C, h, w) at `coded` (h, w) from the range coder, which holds nothing else."""
         waves = Waves(coded, self.channels)
         for wave in waves:
-            logits = _logits(self.layers, wave.inputs())  # (C, L, columns)
+            logits = _logits(self.layers.of(wave.channels), wave.inputs())  # (channels, L, columns)
             rows = frequencies(logits.transpose(0, 2, 1)[wave.coded])
             wave.values[wave.coded] = decoder.decode(CONTEXT_MODEL, (rows - 1).astype(np.float32)) - self.levels // 2
         for channel, plane in enumerate(symbols):
@@ -205,24 +211,26 @@ def _shifted(sums: Floats, shift: int) -> Floats:
 
 
 class Wave(NamedTuple):
-    """The symbols of one step, as many columns in each channel."""
+    """The symbols of one step, as many columns in each channel that has any; m channels."""
 
+    channels: slice
+    """Which ones."""
     own: tuple[Floats, ...]
-    """Of the symbols in OWN, a by rows of the picture: (C, offsets, columns) each."""
+    """Of the symbols in OWN, a by rows of the picture: (m, offsets, columns) each."""
     before: Floats
-    """Of the channels before, a: (C, C - 1, 3, 3, columns)."""
+    """Of the channels before, a: (m, C - 1, 3, 3, columns)."""
     seen: tuple[Floats, ...]
     """Of SEEN, 1 where a symbol is coded, else 0, by rows."""
     coded: Bits
-    """(C, columns), where there is a symbol to decode."""
+    """(m, columns), where there is a symbol to decode."""
     values: Floats
-    """(C, columns), a = index - L // 2, to be filled in."""
+    """(m, columns), a = index - L // 2, to be filled in."""
 
     def inputs(self) -> Floats:
-        """(C, K, columns)."""
-        C, n = self.values.shape
+        """(m, K, columns)."""
+        m, n = self.values.shape
         half = len(OWN) + self.before.shape[1] * len(AROUND)
-        found = np.empty((C, 2 * half + len(SEEN), n), np.float32)
+        found = np.empty((m, 2 * half + len(SEEN), n), np.float32)
         _fill(found[:, : len(OWN)], self.own)
         found[:, len(OWN) : half].reshape(self.before.shape)[:] = self.before
         np.abs(found[:, :half], out=found[:, half : 2 * half])
@@ -241,7 +249,8 @@ class Waves:
     """The latent in sheared planes, in which a wave is a row and all that it depends on lies at fixed distances.
 
     Channel c's symbol of row i and column j is at [c, j + 2 i + 4 c, i + 2 c], so in wave t all channels need columns
-    i + 2 c with 0 <= t - 2 (i + 2 c) < w.
+    i + 2 c with 0 <= t - 2 (i + 2 c) < w. In small pictures a few of these columns are all, and only some channels
+    have any of them.
     """
 
     def __init__(self, coded: Bits, channels: int) -> None:
@@ -262,14 +271,16 @@ class Waves:
         before, values, mask = self._before(), self._own(0, [0])[:, 0], self._seen(0, [0])[:, 0]
         for t in range(self.steps):
             kept = slice(max(0, (t - self.w) // 2 + 1), min(self.columns, t // 2 + 1))
-            coded = mask[:, t, kept] > 0
+            some = slice(max(0, (kept.start - self.h) // 2 + 1), min(self.channels, (kept.stop + 1) // 2))
+            coded = mask[some, t, kept] > 0
             if coded.any():
                 yield Wave(
-                    tuple(view[:, :, t, kept] for view in own),
-                    before[..., t, kept],
-                    tuple(view[:, :, t, kept] for view in seen),
+                    some,
+                    tuple(view[some, :, t, kept] for view in own),
+                    before[some, ..., t, kept],
+                    tuple(view[some, :, t, kept] for view in seen),
                     coded,
-                    values[:, t, kept],
+                    values[some, t, kept],
                 )
 
     def symbols(self, channel: int, levels: int) -> npt.NDArray[np.int32]:

@@ -41,33 +41,38 @@ _UNREADABLE = (
 )
 """What Pillow's decoders raise on files that are damaged or not pictures at all."""
 
+_PROGRAMS = ("EPS",)
+"""Formats for which Pillow would start Ghostscript on the file."""
+
 
 class PictureError(ValueError):
     """A picture that is refused; the message is one line that says why."""
 
 
 def open_picture(
-    path: Path, *, max_pixels: int, background: Colour | None = WHITE, tell: Tell | None = None
+    path: Path, *, max_pixels: int, why: str = "", background: Colour | None = WHITE, tell: Tell | None = None
 ) -> Image.Image:
-    """The canonical picture in a file. Raises PictureError, and OSError when the file cannot be opened."""
+    """The canonical picture in a file. Raises PictureError, which of one above `max_pixels` ends with `why`, and
+    OSError when the file cannot be opened."""
     try:
         with path.open("rb") as file:
-            return _read(file, max_pixels, background, tell)
+            return _read(file, max_pixels, why, background, tell)
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
 
 
 def read_picture(
-    data: bytes, *, max_pixels: int, background: Colour | None = WHITE, tell: Tell | None = None
+    data: bytes, *, max_pixels: int, why: str = "", background: Colour | None = WHITE, tell: Tell | None = None
 ) -> Image.Image:
-    """The canonical picture in a file's bytes. Raises PictureError; a size above `max_pixels` is never decoded."""
-    return _read(io.BytesIO(data), max_pixels, background, tell)
+    """The canonical picture in a file's bytes. Raises PictureError, as `open_picture` does; a size above `max_pixels`
+    is never decoded."""
+    return _read(io.BytesIO(data), max_pixels, why, background, tell)
 
 
-def _read(file: BinaryIO, max_pixels: int, background: Colour | None, tell: Tell | None) -> Image.Image:
+def _read(file: BinaryIO, max_pixels: int, why: str, background: Colour | None, tell: Tell | None) -> Image.Image:
     try:
         with Image.open(file) as image:
-            check_size(image, max_pixels)
+            check_size(image, max_pixels, why)
             return canonical(image, background=background, tell=tell)
     except PictureError:
         raise
@@ -89,13 +94,20 @@ def read_colour(text: str) -> Colour:
     return red, green, blue
 
 
-def check_size(image: Image.Image, max_pixels: int) -> None:
-    """Raise PictureError for a picture without pixels or with more than `max_pixels`; decodes nothing."""
+def check_size(image: Image.Image, max_pixels: int, why: str = "") -> None:
+    """Raise PictureError for a picture without pixels, or, ending with `why`, with more than `max_pixels`; decodes
+    nothing."""
     width, height = image.size
     if width < 1 or height < 1:
         raise PictureError(f"a picture of {width} x {height} pixels is empty")
     if width * height > max_pixels:
-        raise PictureError(f"a picture of {width} x {height} pixels is over the limit of {max_pixels} pixels")
+        raise PictureError(f"a picture of {width} x {height} pixels is over the limit of {max_pixels} pixels{why}")
+
+
+def check_kind(image: Image.Image) -> None:
+    """Raise PictureError for a file that Pillow would start a program on; decodes nothing."""
+    if image.format in _PROGRAMS:
+        raise PictureError(f"{image.format} files are programs for a printer, which are not run: give a picture")
 
 
 def canonical(image: Image.Image, *, background: Colour | None = WHITE, tell: Tell | None = None) -> Image.Image:
@@ -112,6 +124,7 @@ def canonical(image: Image.Image, *, background: Colour | None = WHITE, tell: Te
     frame. Raises PictureError when it cannot be decoded or holds other values.
     """
     try:
+        check_kind(image)
         image.seek(0)
         image.load()
         if _is_canonical(image):

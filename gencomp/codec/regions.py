@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gencomp.codec.pixels import check_kind
+
 FORMS = "none, all, box:x0,y0,x1,y1, classes:car,person, instances:1,2 or a mask image"
 """What `parse_region` understands, for help texts."""
 
@@ -195,6 +197,7 @@ def _opened(path: Path, size: tuple[int, int]) -> Image.Image:
     """An image of `size` (width, height), decoded; nothing of another size ever is. Raises RegionError."""
     try:
         image = Image.open(path)
+        check_kind(image)
         if image.size == size:
             image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files

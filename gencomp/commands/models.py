@@ -40,8 +40,9 @@ def list_models() -> None:
     """
     for package in references.shipped():
         _list_row("shipped", content_hash(package), package.name)
-    for where, folder in (("local", LOCAL_MODELS), ("pulled", cache())):
-        for package in references.packages(folder):
+    pulled = references.cached_packages(cache())
+    for where, packages in (("local", references.packages(LOCAL_MODELS)), ("pulled", pulled)):
+        for package in packages:
             _list_row(where, content_hash(package), str(package))
     if has_store():
         for version in references.registered():
@@ -129,9 +130,10 @@ def has_store() -> bool:
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or DEFAULT_STORE.exists()
 
 
-def cache() -> Path:
-    """Where pulled models are kept."""
-    return references.cache_folder(os.environ.get("XDG_CACHE_HOME"))
+def cache() -> Path | None:
+    """Where pulled models are kept; none: where they are by default."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return references.cache_folder(home) if home else None
 
 
 def _list_row(where: str, content: str, name: str) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gencomp.codec.container import Entropy
-from gencomp.codec.pixels import canonical
+from gencomp.codec.container import MAX_PIXELS, Entropy
+from gencomp.codec.pixels import PictureError, read_picture
 from gencomp.codec.side import label_type, unlabelled
 from gencomp.evaluation.rates import ChosenMetric
 
@@ -106,10 +106,13 @@ def folder_images(folder: Path) -> Iterator[HeldOutImage]:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name, at least one. Raises HeldOutError."""
+    """The pictures of a folder, sorted by name, at least one; hidden files, folders and pipes are passed over. Raises
+    HeldOutError."""
     if not folder.is_dir():
         raise HeldOutError(f"{folder}: no such folder of pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower().lstrip(".") in SUFFIXES)
+    files = (path for path in folder.iterdir() if path.is_file() or not path.exists())  # a link to nothing fails
+    named = (path for path in files if not path.name.startswith("."))
+    paths = sorted(path for path in named if path.suffix.lower().lstrip(".") in SUFFIXES)
     if not paths:
         raise HeldOutError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
     return paths
@@ -186,7 +189,6 @@ def _ids(stored: _Stored, suffix: str) -> NDArray[np.integer] | None:
 
 def _decode(data: bytes, where: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(canonical(image))
-    except (OSError, SyntaxError, ValueError) as error:
+        return np.asarray(read_picture(data, max_pixels=MAX_PIXELS))
+    except PictureError as error:
         raise HeldOutError(f"{where}: not a readable picture ({error})") from None

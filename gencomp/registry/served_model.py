@@ -44,7 +44,9 @@ class ServedCodec(PythonModel):
     def _compress(self, picture: bytes) -> bytes:
         from gencomp.codec.pixels import read_picture
 
-        return self._codec.compress(read_picture(picture, max_pixels=self._codec.max_pixels))
+        return self._codec.compress(
+            read_picture(picture, max_pixels=self._codec.max_pixels, why=self._codec.why_max_pixels)
+        )
 
     def _decompress(self, stream: bytes) -> bytes:
         from gencomp.codec.pixels import encode_picture

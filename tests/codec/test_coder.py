@@ -134,10 +134,10 @@ def test_a_payload_above_the_bound_is_refused_before_it_is_decoded(entropy: Entr
 @pytest.mark.parametrize("entropy", ENTROPIES)
 @pytest.mark.parametrize("size", [(1024, 1024), (2, 32768)], ids=str)
 def test_an_empty_payload_for_a_large_latent_neither_hangs_nor_fails(entropy: Entropy, size: tuple[int, int]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     symbols = decode(b"", entropy, (2, *size), SKEWED, CONTEXTS)
     assert symbols.shape == (2, *size)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_fitted_tables_code_their_own_counts_best() -> None:

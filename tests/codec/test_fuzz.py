@@ -19,7 +19,7 @@ def test_no_damage_does_more_than_be_refused(seeds: list[Seed], seed: int) -> No
     kinds = [outcome.kind for outcome in outcomes]
     assert {*kinds} == {"refused", "decoded"}
     assert min(kinds.count(kind) for kind in ("refused", "decoded")) > 200
-    assert sorted(outcome.seconds for outcome in outcomes)[-3] < 1  # a shared machine may stall once or twice
+    assert max(outcome.seconds for outcome in outcomes) < 1
 
 
 def test_mutants_are_the_same_for_the_same_seed_and_most_have_a_checksum_that_fits(seeds: list[Seed]) -> None:

@@ -1,6 +1,7 @@
 """The pictures of an evaluation, from shards and from a folder."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_a_folder_of_any_pictures_is_read_in_canonical_form(tmp_path: Path) -> N
     Image.fromarray(RAMP[..., 0]).save(tmp_path / "my grey.2.png")
     Image.fromarray(RAMP).save(tmp_path / "colour.PNG")
     (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._colour.png").write_text("what macOS leaves on other systems' disks")
+    os.mkfifo(tmp_path / "pipe.png")
     colour, grey = folder_images(tmp_path)
     assert (colour.key, grey.key) == ("colour", "my-grey-2")
     assert (colour.pixels == RAMP).all()

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gencomp.codec.pixels import canonical
+from gencomp.codec.container import MAX_PIXELS
+from gencomp.codec.pixels import PictureError, read_picture
 from gencomp.evaluation.classical import CODECS, file_name
 from gencomp.evaluation.held_out import HeldOutImage, folder_images, held_out_images
 from gencomp.evaluation.output import whole_folder
@@ -93,9 +94,8 @@ def collect(
 def load(path: Path) -> NDArray[np.uint8]:
     """A picture's pixels, (H, W, 3) in sRGB. Raises StudyError."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(canonical(image))
-    except (OSError, SyntaxError, ValueError) as error:
+        return np.asarray(read_picture(path.read_bytes(), max_pixels=MAX_PIXELS))
+    except (OSError, PictureError) as error:
         raise StudyError(f"{path}: not a readable picture ({error})") from None
 
 
