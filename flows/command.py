@@ -54,12 +54,13 @@ def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False, host: s
     """
     prepare(root)
     signal.signal(signal.SIGTERM, _exit)
+    home = Path(os.environ["PREFECT_HOME"])
+    alone = is_alone(home, host)
     if api := os.environ.get("PREFECT_API_URL"):
         _ask_version()
         yield api
         return
-    home = Path(os.environ["PREFECT_HOME"])
-    if alone := is_alone(home, host):
+    if alone:
         forget_leases(home)
     with prefect_server(home, port=port, dashboard=dashboard, host=host) as api:
         os.environ["PREFECT_API_URL"] = api
