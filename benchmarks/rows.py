@@ -69,9 +69,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(_aligned(line, widths) for line in cells)
 
 
-def finish(rows: Sequence[Row], file: Path | None) -> int:
-    """Print the table, write `file`, and return the exit code: 1 when a bar is missed, else 0."""
-    print(table(rows))
+def finish(rows: Sequence[Row], file: Path | None, shown: Sequence[Row] | None = None) -> int:
+    """Print the table, of the rows `shown` where they are named, write `file`, and return the exit code: 1 when a bar
+    is missed, else 0."""
+    print(table(rows if shown is None else shown))
     if file is not None:
         file.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
     missed = [row.name for row in rows if row.met is False]

@@ -13,7 +13,7 @@ import click
 
 from flows.environment import prepare
 from flows.lock import CheckoutBusyError
-from flows.server import HOST, ServerError, prefect_server
+from flows.server import HOST, ServerError, forget_leases, is_alone, prefect_server
 
 if TYPE_CHECKING:  # Prefect is imported when its environment is there
     from prefect.client.schemas.objects import State
@@ -23,10 +23,10 @@ _DELIVERY_SECONDS = 5.0
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End with exit status 1 and one line on standard error for what a user can mend."""
+    """End with exit status 1 and one line on standard error for what a user can mend: a full disk, too."""
     try:
         yield
-    except (CheckoutBusyError, ServerError) as error:
+    except (CheckoutBusyError, ServerError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -54,18 +54,37 @@ def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False, host: s
     """
     prepare(root)
     signal.signal(signal.SIGTERM, _exit)
+    home = Path(os.environ["PREFECT_HOME"])
+    alone = is_alone(home, host)
     if api := os.environ.get("PREFECT_API_URL"):
+        _ask_version()
         yield api
         return
-    with prefect_server(Path(os.environ["PREFECT_HOME"]), port=port, dashboard=dashboard, host=host) as api:
+    if alone:
+        forget_leases(home)
+    with prefect_server(home, port=port, dashboard=dashboard, host=host) as api:
         os.environ["PREFECT_API_URL"] = api
         from flows.slots import free_all_slots
 
-        free_all_slots()
+        if alone:
+            free_all_slots()
         try:
             yield api
         finally:
             _deliver()
+
+
+def _ask_version() -> None:
+    """Raises ServerError where the server that PREFECT_API_URL names is away, refuses, or is of another release."""
+    from httpx import HTTPError
+    from prefect import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch()
+    except (HTTPError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ServerError(f"the Prefect server that PREFECT_API_URL names cannot be used: {said}") from None
 
 
 def _deliver() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from flows import halves
 from flows.guard import Guarded
 from flows.redaction import Redaction
 
@@ -126,13 +127,20 @@ class Dvc:
 
     def _run(self, *arguments: str, report: Report | None = None) -> list[str]:
         give_up = time.monotonic() + self._lock_wait
+        mended: set[str] = set()
         with self._turn:
+            if arguments[0] == "repro":
+                halves.keep(self.root)
             while True:
                 status, lines = self._attempt(arguments, report)
                 if status == 0 and not self._ended.is_set():
                     return lines
                 locked = any(_LOCKED.match(line) for line in lines)
-                if self._ended.is_set() or not locked or time.monotonic() > give_up:
+                if not self._ended.is_set() and (again := halves.mend(self.root, lines)) and again not in mended:
+                    mended.add(again)
+                    if report is not None:
+                        report(again)
+                elif self._ended.is_set() or not locked or time.monotonic() > give_up:
                     raise DvcError(self._failure(arguments, status, lines))
                 self._ended.wait(_LOCK_PAUSE_SECONDS)
 

@@ -3,7 +3,9 @@
 Prefect starts a temporary server of its own where none is named, which SIGTERM orphans; this one runs under a guard.
 """
 
+import contextlib
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -16,8 +18,11 @@ from pathlib import Path
 from flows.guard import Guarded
 
 HOST = "127.0.0.1"
-START_SECONDS = 240.0
+START_SECONDS = 600.0
 """How long a server may take until it answers, in seconds; the first start creates its database."""
+LEASES_ON_DISK = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+"""Else a server that is started again has forgotten who holds a slot, and never gives it back: later trainings would
+wait for ever, and scheduled runs be cancelled."""
 _POLL_SECONDS = 0.1
 _PAUSE_SECONDS = 1.0
 """Before a server that has died is started again."""
@@ -25,6 +30,20 @@ _PAUSE_SECONDS = 1.0
 
 class ServerError(RuntimeError):
     """The server did not come up; one line that names its log."""
+
+
+def is_alone(home: Path, host: str = HOST) -> bool:
+    """Whether no server runs over `home`'s database; the logs of those that were killed are removed."""
+    for log in home.glob("server-*.log"):
+        with contextlib.suppress(ServerError):
+            _free_port(int(log.stem.removeprefix("server-")), host)
+            log.unlink(missing_ok=True)
+    return not any(home.glob("server-*.log"))
+
+
+def forget_leases(home: Path) -> None:
+    """Before a server starts alone: what was leased to flows that were killed with the server before."""
+    shutil.rmtree(home / "concurrency_leases", ignore_errors=True)
 
 
 @contextmanager
@@ -48,6 +67,7 @@ def prefect_server(home: Path, *, port: int = 0, dashboard: bool = False, host: 
         str(port),
     ]
     environment = {
+        **LEASES_ON_DISK,
         **os.environ,
         "PREFECT_API_URL": api,
         "PREFECT_UI_ENABLED": str(dashboard).lower(),
@@ -118,5 +138,5 @@ def _wait(server: Guarded, api: str, log: Path) -> None:
                 return
         except OSError:
             time.sleep(_POLL_SECONDS)
-    said = " ".join(log.read_text(errors="replace").split())[-300:]
+    said = " ".join(log.read_text(errors="replace").split())[-300:] if log.exists() else ""
     raise ServerError(f"the Prefect server on {api} did not start: {said or 'it said nothing'}")

@@ -37,7 +37,8 @@ def gpu_slot() -> Iterator[None]:
 
 
 def free_all_slots() -> None:
-    """Free the slots of flows that were killed together with the server; only for a server that has just started."""
+    """Free the slots of flows that were killed together with their server; only for one that has just started, alone
+    over its database."""
     with get_client(sync_client=True) as client:
         for limit in client.read_global_concurrency_limits(limit=200):
             if limit.active_slots:

@@ -91,6 +91,10 @@ def test_what_differs_is_named_and_what_does_not_is_equal(
         "metrics/steady.json": "equal",
         "metrics/shaky.json": "equal",
     }
+    assert "models/shaky: model.safetensors" in done.stdout.splitlines()
+    assert "9 outputs: 6 equal in both clones; 0 of 7 as in the commit's dvc.lock, which may be of another machine" in (
+        done.stdout.splitlines()
+    )
     missed = next(line for line in done.stderr.splitlines() if line.startswith("missed: "))
     assert sorted(missed.removeprefix("missed: ").split("; ")) == [
         "evaluation/shaky",

@@ -55,7 +55,7 @@ def _ask(server: Server, path: str, body: dict[str, object] | None) -> object:
     for _ in range(20):
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)
+                return json.loads(answer.read() or "{}")
         except urllib.error.HTTPError as error:
             if error.code != 503:  # its database is locked for the moment; Prefect's own client asks again too
                 raise

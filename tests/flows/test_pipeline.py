@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -162,3 +163,26 @@ def test_a_folder_without_a_pipeline_is_refused_in_one_line(environment: dict[st
     output, _ = flow.communicate(timeout=60)
     assert flow.returncode == 1
     assert output == (f"Error: {tmp_path} has no .dvc folder and dvc.yaml: start this in the root of the repository\n")
+
+
+def test_a_prefect_server_that_is_away_is_told_in_one_line_and_nothing_runs(
+    family: Family, checkout: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        family.environment |= {"PREFECT_API_URL": f"http://127.0.0.1:{taken.getsockname()[1]}/api"}
+        flow = family.start(*PIPELINE)
+        output, _ = flow.communicate(timeout=120)
+    assert flow.returncode == 1
+    said = output.splitlines()
+    assert len(said) == 1, output
+    assert said[0].startswith("Error: the Prefect server that PREFECT_API_URL names cannot be used: Failed to reach")
+    assert not (checkout / "data").exists()
+
+
+def test_what_the_file_system_refuses_is_told_in_one_line(family: Family, checkout: Path) -> None:
+    (checkout / ".scratch").write_text("no folder")
+    flow = family.start(*PIPELINE)
+    output, _ = flow.communicate(timeout=60)
+    assert flow.returncode == 1
+    assert output == f"Error: [Errno 17] File exists: '{checkout}/.scratch'\n"
