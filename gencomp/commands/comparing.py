@@ -91,11 +91,13 @@ def check_output(folder: Path) -> None:
 def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Path | None) -> None:
     """Compare, and say where the page is; the folder appears whole or not at all."""
     import msgspec
+    import torch
 
     from gencomp.evaluation.cache import ResultCache, results_folder
     from gencomp.evaluation.comparison import Comparison
     from gencomp.evaluation.output import whole_folder
 
+    torch.set_num_threads(1)  # each of the plan's threads computes on its own
     comparison = Comparison(plan, ResultCache(cache or results_folder()))
     for title, reason in comparison.left_out.items():
         click.echo(f"gencomp: {title} is left out: {reason}", err=True)

@@ -41,12 +41,14 @@ class File(NamedTuple):
     digest: str
     """That of the decoded picture."""
     exactness: Exactness
+    pixels: Callable[[], Pixels]
+    """The decoded picture."""
     png: Callable[[], bytes]
-    """The decoded picture as a PNG file."""
+    """The same as a PNG file."""
 
     def figures(self, original: Original) -> Figures:
         """What metrics say of it beside its original; it is decoded only where they are not known."""
-        return original.known(self.digest) or original(_pixels(self.png()))
+        return original.known(self.digest) or original(self.pixels())
 
 
 class AnchorFile(NamedTuple):
@@ -63,7 +65,7 @@ class _Made(NamedTuple):
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A file as it is kept; the PNG of what is decoded lies beside it."""
+    """A file as it is kept; the PNG of what is decoded lies beside it where decoding takes longer."""
 
     data: bytes
     decoded: str
@@ -90,7 +92,7 @@ class CachedModel:
             return _Made(coded.data, coded.decoded, Exactness(coded.within_bound, coded.mismatches, within))
 
         key = digest("model file", original, self._identity, str(limit))
-        return _file(self._cache, key, make, lambda data: np.asarray(self._codec.decompress(data)))
+        return _file(self._cache, key, make, lambda data: np.asarray(self._codec.decompress(data)), keep_picture=True)
 
 
 class CachedAnchors:
@@ -110,6 +112,7 @@ class CachedAnchors:
                 key,
                 lambda: _Made(*codec.round_trip(pixels, setting)),
                 lambda data: np.asarray(codec.decode(data)),
+                keep_picture=not codec.by_pillow,
             ),
         )
 
@@ -149,19 +152,28 @@ class CachedWebp:
         return found
 
 
-def _file(cache: Cache, key: str, make: Callable[[], _Made], decode: Callable[[bytes], Pixels]) -> File:
-    """What the cache has under the key, or what is made; the PNG is read when it is asked for."""
+def _file(
+    cache: Cache, key: str, make: Callable[[], _Made], decode: Callable[[bytes], Pixels], *, keep_picture: bool
+) -> File:
+    """What the cache has under the key, or what is made, whose decoded picture is kept too where that is asked for."""
     pictures = digest("png of", key)
     kept = _unpacked(cache.get(key))
-    if kept is None:
-        made = make()
-        picture = _png(made.decoded)
-        kept = _Kept(made.data, picture_digest(made.decoded), made.exactness)
+    if kept is not None:
+        data = kept.data
+
+        def png() -> bytes:
+            return (cache.get(pictures) if keep_picture else None) or _png(decode(data))
+
+        return File(
+            kept.data, kept.decoded, kept.exactness, lambda: _pixels(png()) if keep_picture else decode(data), png
+        )
+    made = make()
+    kept = _Kept(made.data, picture_digest(made.decoded), made.exactness)
+    picture = _png(made.decoded) if keep_picture else None
+    if picture is not None:
         cache.put(pictures, picture)
-        cache.put(key, msgspec.msgpack.encode(kept))
-        return File(kept.data, kept.decoded, kept.exactness, lambda: picture)
-    data = kept.data
-    return File(data, kept.decoded, kept.exactness, lambda: cache.get(pictures) or _png(decode(data)))
+    cache.put(key, msgspec.msgpack.encode(kept))
+    return File(kept.data, kept.decoded, kept.exactness, lambda: made.decoded, lambda: picture or _png(made.decoded))
 
 
 def _unpacked(data: bytes | None) -> _Kept | None:

@@ -190,14 +190,14 @@ def _ffmpeg(options: Sequence[str], data: bytes) -> bytes:
 def _encode_bpg(image: Image.Image, quantiser: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "picture.png"), Path(folder, "picture.bpg")
-        image.save(source)
+        image.save(source, compress_level=1)
         _call(["bpgenc", "-q", str(int(quantiser)), "-o", str(target), str(source)], target)
         return target.read_bytes()
 
 
 def _decode_bpg(data: bytes) -> Image.Image:
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "picture.bpg"), Path(folder, "picture.png")
+        source, target = Path(folder, "picture.bpg"), Path(folder, "picture.ppm")
         source.write_bytes(data)
         _call(["bpgdec", "-o", str(target), str(source)], target)
         return _open(target.read_bytes())

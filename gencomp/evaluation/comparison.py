@@ -1,29 +1,32 @@
 """A model beside classical codecs on pictures at hand: coded, measured, and put on a page."""
 
+import functools
 import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import Cache
-from gencomp.evaluation.cached import AnchorFile, CachedAnchors, CachedModel, CachedWebp, File
+from gencomp.evaluation.cached import CachedAnchors, CachedModel, CachedWebp, Exactness, File
 from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
 from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
-from gencomp.evaluation.metrics import Figures, Measurer
+from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.provenance import machine
 from gencomp.evaluation.rates import MetricName, RateRow, write_rows
@@ -77,6 +80,39 @@ class _Measured(NamedTuple):
     """By entry."""
     symbol_mismatches: dict[str, int]
     """By entry."""
+
+
+class _Coded(NamedTuple):
+    """A file and what was found out about it."""
+
+    setting: str
+    data: bytes
+    figures: Figures
+    exactness: Exactness
+    png: bytes
+    """The decoded picture; empty where it was not asked for."""
+
+
+class _Picture(NamedTuple):
+    """A picture, and all of its files."""
+
+    image: HeldOutImage
+    own: list[_Coded]
+    """The model's, by limit."""
+    beside: list[list[_Coded]]
+    """By codec."""
+
+
+class _Begun(NamedTuple):
+    """A picture that is being worked on."""
+
+    image: HeldOutImage
+    own: "Future[list[_Coded]]"
+    beside: "list[Future[list[_Coded]]]"
+
+    def done(self) -> _Picture:
+        """What became of it, when all of it is there."""
+        return _Picture(self.image, self.own.result(), [files.result() for files in self.beside])
 
 
 class Comparison:
@@ -157,25 +193,22 @@ class Comparison:
             tarfile.open(output / "anchors" / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
             progress(pictures.name) as step,
         ):
-            for number, image in enumerate(pictures.images()):
+            for number, (image, own, beside) in enumerate(self._coded(pictures.images())):
                 update_digest(seen, image)
-                original = self._measurer.beside(image.pixels)
-                for limit, name in zip(self._limits, names, strict=True):
-                    file = self._model.file(image.pixels, original.digest, limit)
-                    (folders[name] / "streams" / f"{image.key}.gnc").write_bytes(file.data)
-                    (folders[name] / "decoded" / f"{image.key}.png").write_bytes(file.png())
-                    rows[name][image.key] = row(image.key, file.data, file.figures(original), self._plan.label, name)
-                    violations[name] += not file.exactness.within_bound
-                    mismatches[name] += file.exactness.mismatches
-                    above[name] += not file.exactness.within_limit
-                largest = max(rows[name][image.key].size for name in names)
-                for codec, files in self._anchor_files(image, original.digest, largest):
-                    for setting, file in files:
-                        anchors.append(_anchor_row(image, codec, setting, file, file.figures(original)))
-                        name = file_name(image.key, codec.name, setting)
-                        _add(archive, name, file.data)
-                        if not codec.by_pillow:
-                            _add(archive, f"{name}.png", file.png())
+                for name, coded in zip(names, own, strict=True):
+                    (folders[name] / "streams" / f"{image.key}.gnc").write_bytes(coded.data)
+                    (folders[name] / "decoded" / f"{image.key}.png").write_bytes(coded.png)
+                    rows[name][image.key] = row(image.key, coded.data, coded.figures, self._plan.label, name)
+                    violations[name] += not coded.exactness.within_bound
+                    mismatches[name] += coded.exactness.mismatches
+                    above[name] += not coded.exactness.within_limit
+                for codec, files in zip(self._codecs, beside, strict=True):
+                    for coded in files:
+                        anchors.append(_anchor_row(image, codec, coded))
+                        name = file_name(image.key, codec.name, coded.setting)
+                        _add(archive, name, coded.data)
+                        if coded.png:
+                            _add(archive, f"{name}.png", coded.png)
                 step(number + 1, pictures.number)
         for name in names:
             write_rows(folders[name] / "images.csv", rows[name].values())
@@ -187,19 +220,46 @@ class Comparison:
         known = PictureSet(pictures.name, entries, anchors, public=pictures.named)
         return _Measured(known, seen.hexdigest(), violations, mismatches)
 
+    def _coded(self, images: Iterable[HeldOutImage]) -> Iterator[_Picture]:
+        """What became of each picture; the next one is worked on while one is waited for, so that no thread idles."""
+        # oneDNN does not hear of the number of threads that another thread has set.
+        pool = ThreadPoolExecutor(self._plan.threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            begun: deque[_Begun] = deque()
+            for image in images:
+                begun.append(self._begin(image, pool))
+                if len(begun) > 1:
+                    yield begun.popleft().done()
+            while begun:
+                yield begun.popleft().done()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _begin(self, image: HeldOutImage, pool: ThreadPoolExecutor) -> _Begun:
+        """Hand out the work on a picture: first the model's, which others may wait for, then the slow codecs'."""
+        original = self._measurer.beside(image.pixels)
+        own = pool.submit(self._model_files, image.pixels, original)
+        beside = {
+            codec.name: pool.submit(self._anchor_files, image.pixels, original, codec, own)
+            for codec in reversed(self._codecs)
+        }
+        return _Begun(image, own, [beside[codec.name] for codec in self._codecs])
+
+    def _model_files(self, pixels: Pixels, original: Original) -> list[_Coded]:
+        """One file for each limit."""
+        files = ((limit, self._model.file(pixels, original.digest, limit)) for limit in self._limits)
+        return [_figured(self._entry_name(limit), file, original, picture=True) for limit, file in files]
+
     def _anchor_files(
-        self, image: HeldOutImage, digest: str, most: int
-    ) -> Iterator[tuple[ClassicalCodec, list[AnchorFile]]]:
-        """Each codec's files of a picture, several codecs at once."""
-
-        def files(codec: ClassicalCodec) -> list[AnchorFile]:
-            settings = self._plan.anchors.ladder(codec)
-            if self._plan.whole_ladders:
-                return [self._anchors.file(image.pixels, digest, codec, setting) for setting in settings]
-            return [self._anchors.fitted(image.pixels, digest, codec, settings, most)]
-
-        with ThreadPoolExecutor(self._plan.threads) as pool:
-            yield from zip(self._codecs, pool.map(files, self._codecs), strict=True)
+        self, pixels: Pixels, original: Original, codec: ClassicalCodec, own: "Future[list[_Coded]]"
+    ) -> list[_Coded]:
+        settings = self._plan.anchors.ladder(codec)
+        if self._plan.whole_ladders:
+            found = [self._anchors.file(pixels, original.digest, codec, setting) for setting in settings]
+        else:
+            most = max(len(coded.data) for coded in own.result())
+            found = [self._anchors.fitted(pixels, original.digest, codec, settings, most)]
+        return [_figured(setting, file, original, picture=not codec.by_pillow) for setting, file in found]
 
     def _scenes(
         self, pictures: Pictures, found: PictureSet, output: Path, budget: int, step: Callable[[int, int], None]
@@ -214,7 +274,8 @@ class Comparison:
                 yield HeldOutSample(image)
 
         with tarfile.open(output / "anchors" / "files.tar") as archive:
-            source = Source(samples(), decoded, lambda row: anchor_picture(archive, row), encode=self._webp)
+            anchor = functools.partial(anchor_picture, archive)
+            source = Source(samples(), decoded, anchor, encode=self._webp, threads=self._plan.threads)
             return gather(found.entries, found.anchors, source, found.primary, budget)
 
     def _entry_name(self, limit: float | None) -> str:
@@ -233,10 +294,15 @@ class Comparison:
         ]
 
 
-def _anchor_row(image: HeldOutImage, codec: ClassicalCodec, setting: str, file: File, figures: Figures) -> RateRow:
+def _figured(setting: str, file: File, original: Original, *, picture: bool) -> _Coded:
+    png = file.png() if picture else b""
+    return _Coded(setting, file.data, file.figures(original), file.exactness, png)
+
+
+def _anchor_row(image: HeldOutImage, codec: ClassicalCodec, coded: _Coded) -> RateRow:
     height, width, _ = image.pixels.shape
-    size = len(file.data)
-    return RateRow(image.key, codec.name, setting, width, height, size, None, None, **figures._asdict())
+    size = len(coded.data)
+    return RateRow(image.key, codec.name, coded.setting, width, height, size, None, None, **coded.figures._asdict())
 
 
 def _spent(rows: Mapping[str, RateRow]) -> str:

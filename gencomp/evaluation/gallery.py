@@ -4,6 +4,7 @@ import base64
 import io
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Picture(NamedTuple):
     name: str
     """`original`, the entry, or the codec and its setting; unique in its scene."""
     title: str
-    source: str
+    source: str = ""
     """Data URI."""
     row: RateRow | None = None
     """What it cost and how good it is; None where it is no decoded file."""
@@ -76,7 +77,9 @@ class Source(NamedTuple):
     selective: Sequence[str] = ()
     """Entries of selective models."""
     encode: "Callable[[Pixels, bool], bytes]" = lambda pixels, lossless: webp(pixels, lossless)
-    """A picture as a WebP file, without loss or not."""
+    """A picture as a WebP file, without loss or not; several threads may call it."""
+    threads: int = 1
+    """That encode."""
 
 
 def gather(
@@ -148,20 +151,24 @@ def make_scene(
     image = sample.image
     height, width, _ = image.pixels.shape
     size = f"{width * height * 3:,} bytes as RGB"
-    pictures = [Picture("original", "Original", embedded(image.pixels), caption=size)]
+    shown = [(Picture("original", "Original", caption=size), image.pixels)]
     for entry in entries:
         beside = [other.name for other in entries if other.group == entry.group]
-        uri = embedded(source.decoded(entry.name, image.key))
-        pictures.append(Picture(entry.name, entry.name, uri, entry.rows[image.key], when=beside, is_model=True))
+        picture = Picture(entry.name, entry.name, row=entry.rows[image.key], when=beside, is_model=True)
+        shown.append((picture, source.decoded(entry.name, image.key)))
     given = source.given(sample) if source.selective else None
     if given is not None:
         said = "the picture where it is preserved, the label map elsewhere"
-        pictures.append(Picture("given", "Given", embedded(given), when=list(source.selective), caption=said))
+        shown.append((Picture("given", "Given", when=list(source.selective), caption=said), given))
     for row, matches in anchors:
         pixels = source.anchor(row)
         if pixels is not None:
-            name, uri = f"{row.codec}-{row.setting}", embedded(pixels)
-            pictures.append(Picture(name, CODECS[row.codec].title, uri, row, matches, when=list(matches)))
+            title = CODECS[row.codec].title
+            picture = Picture(f"{row.codec}-{row.setting}", title, row=row, matches=matches, when=list(matches))
+            shown.append((picture, pixels))
+    with ThreadPoolExecutor(source.threads) as pool:
+        sources = pool.map(embedded, [pixels for _, pixels in shown])
+        pictures = [picture._replace(source=uri) for (picture, _), uri in zip(shown, sources, strict=True)]
     return Scene(image.key, width, height, pictures)
 
 

@@ -14,8 +14,17 @@ LADDERS = AnchorsConfig(
     bpg=(51, 48, 45, 42, 39, 36),
 )
 """Few enough for whole sets, and closer together where generative models are."""
-FULL_LADDERS = msgspec.structs.replace(LADDERS, vvc=(63, 59, 55, 51, 47, 43, 39))
-"""With the slow codecs."""
+FULL_LADDERS = AnchorsConfig(
+    jpeg=(1, 5, 10, 20),
+    webp=(0, 5, 10, 20),
+    jpeg2000=(0.015, 0.03, 0.036, 0.06, 0.07, 0.15),
+    avif=(0, 5, 10, 20),
+    heic=(0, 2, 5, 10, 20),
+    jxl=(0, 5, 10, 20),
+    vvc=(63, 59, 55, 51, 47, 43),
+    bpg=(51, 48, 45, 42, 39),
+)
+"""With VVC, and fewer of the other settings, since with every metric a file costs seconds."""
 FINE_LADDERS = AnchorsConfig(
     jpeg=tuple(range(1, 96)),
     webp=tuple(range(101)),

@@ -1,5 +1,6 @@
 """`gencomp compare` and `gencomp evaluate`: one page from pictures at hand, and nothing computed twice."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from gencomp.cli import main
 from gencomp.codec.container import describe
-from gencomp.evaluation.cache import NoCache, picture_digest
+from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
 from gencomp.evaluation.cached import CachedAnchors
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
 from gencomp.evaluation.rates import read_rows
@@ -102,6 +103,33 @@ def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
     rows = read_rows(tmp_path / "out" / folder.name / "small/images.csv")
     assert [row.codec for row in rows] == ["small", "small"]
     assert json.loads((tmp_path / "out/plan.json").read_text())["model"] == "small"
+
+
+def test_the_number_of_threads_changes_no_result(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr("gencomp.commands.evaluate.threads", lambda count=count: count)
+        output = tmp_path / f"by-{count}"
+        assert run("evaluate", folder, "--model", model, "--output", output, "--cache", f"{output}-kept").exit_code == 0
+        files = sorted(path for path in (output / folder.name).rglob("*") if path.is_file())
+        found.append({path.relative_to(output): path.read_bytes() for path in files})
+    assert len(found[0]) >= 2 * 2 + 3 and found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["jpeg", "heic"])
+def test_a_kept_file_has_the_picture_that_was_decoded(name: str, tmp_path: Path) -> None:
+    codec, pixels = CODECS[name], photograph("chelsea", 64, 48)
+    if reason := codec.missing():
+        pytest.skip(reason)
+    anchors = CachedAnchors([codec], ResultCache(tmp_path))
+    made, kept = (anchors.file(pixels, picture_digest(pixels), codec, 20).file for _ in range(2))
+    assert (made.data, made.digest) == (kept.data, kept.digest)
+    for file in (made, kept):
+        assert picture_digest(file.pixels()) == file.digest
+        with Image.open(io.BytesIO(file.png())) as image:
+            assert picture_digest(np.asarray(image)) == file.digest
 
 
 def test_a_run_that_was_broken_off_leaves_nothing_and_goes_on(
