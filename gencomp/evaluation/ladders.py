@@ -14,7 +14,9 @@ LADDERS = AnchorsConfig(
     bpg=(51, 48, 45, 42, 39, 36),
 )
 """Few enough for whole sets, and closer together where generative models are."""
-FULL_LADDERS = msgspec.structs.replace(LADDERS, vvc=(63, 59, 55, 51, 47, 43, 39))
+PEERS = dict.fromkeys(("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018"), (1, 2, 3, 4))
+"""Learned codecs of others, at their lowest qualities."""
+FULL_LADDERS = msgspec.structs.replace(LADDERS, vvc=(63, 59, 55, 51, 47, 43, 39), **PEERS)
 """With the slow codecs."""
 FINE_LADDERS = AnchorsConfig(
     jpeg=tuple(range(1, 96)),
@@ -26,5 +28,5 @@ FINE_LADDERS = AnchorsConfig(
     bpg=tuple(range(10, 52)),
 )
 """To come close to a number of bytes: the largest file that is not above it is searched for."""
-FULL_FINE_LADDERS = msgspec.structs.replace(FINE_LADDERS, vvc=tuple(range(20, 64)))
+FULL_FINE_LADDERS = msgspec.structs.replace(FINE_LADDERS, vvc=tuple(range(20, 64)), **PEERS)
 """With the slow codecs."""
