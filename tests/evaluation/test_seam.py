@@ -84,8 +84,8 @@ def test_means_leave_out_what_is_not_there_and_rows_are_written_as_they_are(tmp_
     assert means.psnr_inside == pytest.approx(48.1308, abs=1e-4)
     write_selective(tmp_path / "selective.csv", rows)
     lines = (tmp_path / "selective.csv").read_text().splitlines()
-    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam"
-    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,"
+    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam,lpips_outside"
+    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,,"
     assert lines[2].startswith("none,0.000000,0.750000,,,42.1102")
 
 
