@@ -24,6 +24,7 @@ from gencomp.data.failure import DataError
 from gencomp.data.manifest import ShardManifest, read
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
 from gencomp.evaluation.held_out import HeldOutError, HeldOutSample, folder_images, held_out_samples
+from gencomp.evaluation.recognised import true_labels
 from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError, interval, load_network
 
 LIMITS = (0.0363, 0.0726)
@@ -107,12 +108,7 @@ def labelled(images: Path, labels: Path | None, split: str) -> Iterator[HeldOutS
     if labels is None:
         raise HeldOutError(f"{images} is no folder of shards: give --labels, the folder of its label maps")
     for image in folder_images(images):
-        path = labels / f"{image.key}.png"
-        try:
-            with Image.open(path) as drawn:
-                yield HeldOutSample(image, np.asarray(drawn))
-        except OSError as error:
-            raise HeldOutError(f"{path}: no readable label map ({error})") from None
+        yield HeldOutSample(image, true_labels(labels, image.key))
 
 
 def measure(

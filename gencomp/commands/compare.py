@@ -62,7 +62,7 @@ def compare(
             limits=(max_bpp,),
             anchors=FULL_FINE_LADDERS if full else FINE_LADDERS,
             whole_ladders=False,
-            metrics=measurable(full),
+            metrics=measurable(full, sets=False),
             threads=threads(),
         )
         carry_out(plan, [Pictures("pictures", len(images), lambda: file_images(images), named=False)], output, cache)

@@ -17,12 +17,12 @@ from gencomp.progress import moving_line
 
 if TYPE_CHECKING:
     from gencomp.evaluation.comparison import Pictures, Plan
-    from gencomp.evaluation.rates import MetricName
+    from gencomp.evaluation.rates import ChosenMetric
 
 MARKER = "plan.json"
 """The file by which a folder of results is known."""
-QUICK: "tuple[MetricName, ...]" = ("psnr", "ms_ssim", "lpips_alex")
-SLOW: "tuple[MetricName, ...]" = ("lpips_vgg", "dists", "ssimulacra2")
+QUICK: "tuple[ChosenMetric, ...]" = ("psnr", "ms_ssim", "lpips_alex")
+SLOW: "tuple[ChosenMetric, ...]" = ("lpips_vgg", "dists", "ssimulacra2", "kid")
 output_option = click.option(
     "--output",
     metavar="DIR",
@@ -31,7 +31,9 @@ output_option = click.option(
     help="A new folder, or one that this command made: it is replaced.",
 )
 full_option = click.option(
-    "--full", is_flag=True, help="With the slow codecs and metrics too: VVC; LPIPS-VGG16, DISTS, SSIMULACRA2."
+    "--full",
+    is_flag=True,
+    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS, SSIMULACRA2, KID of sets.",
 )
 cache_option = click.option(
     "--cache",
@@ -47,24 +49,32 @@ def refusals() -> Iterator[None]:
     try:
         from gencomp.evaluation.held_out import HeldOutError
         from gencomp.evaluation.perceptual import MissingPackageError
+        from gencomp.evaluation.segmentation import SegmentationError
         from gencomp.models.package import PackageError
         from gencomp.weights.failure import MissingWeightsError
     except ModuleNotFoundError as error:
         raise RefusedError(f"comparing needs {error.name}: pip install 'gencomp[eval]'") from None
+    wrong = HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError, SegmentationError
     try:
         yield
-    except (HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError) as error:
+    except wrong as error:
         raise RefusedError(str(error)) from None
 
 
-def measurable(full: bool) -> "tuple[MetricName, ...]":
-    """The quick metrics, or all, whose weights and packages are here; a line on stderr tells of the others."""
+def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
+    """The quick metrics, or all, whose weights and packages are here; a line on stderr tells of the others.
+
+    `sets` is whether there are pictures enough for metrics of all at once.
+    """
+    from gencomp.evaluation.distribution import PatchFeatures
     from gencomp.evaluation.metrics import Measurer
 
-    found: list[MetricName] = []
+    found: list[ChosenMetric] = []
     for name in (*QUICK, *SLOW) if full else QUICK:
+        if name == "kid" and not sets:
+            continue
         try:
-            Measurer([name])
+            PatchFeatures() if name == "kid" else Measurer([name])
         except FileNotFoundError as error:
             click.echo(f"gencomp: {name} is left out: {error}", err=True)
         else:

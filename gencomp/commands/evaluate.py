@@ -55,16 +55,35 @@ class Rates(click.ParamType):
     help="Bits per pixel within which a nested model keeps its files; others have one rate, their own.  "
     f"[default: {','.join(map(str, RATES))}]",
 )
+@click.option(
+    "--segmentation",
+    metavar="NETWORK",
+    type=FilePath,
+    help="With what a segmentation network still sees: ESPNet's weights (.pth), or a description (.json).",
+)
+@click.option("--labels", metavar="DIR", type=FilePath, help="The true label maps of FOLDER's pictures, <name>.png.")
+@click.option("--classes", metavar="A,B", help="Names of the label ids 0, 1, ...  [default: the network's own]")
 @full_option
 @cache_option
 def evaluate(
-    folders: tuple[Path, ...], output: Path, model: str | None, rates: tuple[float, ...], full: bool, cache: Path | None
+    folders: tuple[Path, ...],
+    output: Path,
+    model: str | None,
+    rates: tuple[float, ...],
+    segmentation: Path | None,
+    labels: Path | None,
+    classes: str | None,
+    full: bool,
+    cache: Path | None,
 ) -> None:
     """Compare a model with classical codecs over the pictures of each FOLDER, and make the page DIR/index.html.
 
     Each codec goes through a ladder of rates, and stands beside the model at equal bytes, picture by picture. Streams,
     decoded pictures and tables are in DIR too. What was coded and measured is kept by content: a run that was broken
     off goes on when it is repeated, and one with another model codes no picture by JPEG again.
+
+    The page has BD-rates of curves of four points and more: a nested model needs four --rates for one. --full adds
+    KID, and --segmentation with --labels the mIoU of what a network still sees.
 
     Needs gencomp[eval]; LPIPS needs `gencomp weights fetch` once.
 
@@ -73,10 +92,16 @@ def evaluate(
       gencomp evaluate kodak cid22 --output evaluation
     """
     check_output(output)
+    if (segmentation is None) != (labels is None):
+        raise RefusedError("--segmentation and --labels go together: a network, and what it should see")
+    if labels is not None and len(folders) > 1:
+        raise RefusedError("--labels are those of one FOLDER: evaluate the others by themselves")
     with refusals():
         from gencomp.evaluation.comparison import Pictures, Plan
-        from gencomp.evaluation.held_out import file_images, picture_files
+        from gencomp.evaluation.held_out import file_images, picture_files, picture_key
         from gencomp.evaluation.ladders import FULL_LADDERS, LADDERS
+        from gencomp.evaluation.recognised import true_labels
+        from gencomp.evaluation.segmentation import load_network
 
         sets: list[Pictures] = []
         for folder in folders:
@@ -86,6 +111,9 @@ def evaluate(
             if name in {pictures.name for pictures in sets}:
                 raise RefusedError(f"{folder}: another folder is called {name} too: rename one of them")
             sets.append(Pictures(name, len(files), functools.partial(file_images, files)))
+            if labels is not None:
+                for file in files:
+                    true_labels(labels, picture_key(file))
         package, label = package_of(model)
         plan = Plan(
             package=package,
@@ -93,7 +121,11 @@ def evaluate(
             limits=rates,
             anchors=FULL_LADDERS if full else LADDERS,
             whole_ladders=True,
-            metrics=measurable(full),
+            metrics=measurable(full, sets=True),
             threads=threads(),
+            segmentation=load_network(segmentation, tuple(classes.split(",")) if classes else ())
+            if segmentation
+            else None,
+            labels=labels,
         )
         carry_out(plan, sets, output, cache)

@@ -21,6 +21,7 @@ from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
 
 Quality = Annotated[int, msgspec.Meta(ge=0, le=100)]
+ZooQuality = Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 
 class AnchorsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,6 +43,12 @@ class AnchorsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Quantisers, 0 (best) to 63 (smallest), seconds a picture; used when imageio-ffmpeg is installed."""
     bpg: tuple[Annotated[int, msgspec.Meta(ge=0, le=51)], ...]
     """Quantisers, 0 (best) to 51 (smallest); used when bpgenc and bpgdec are on PATH."""
+    bmshj2018_factorized: tuple[ZooQuality, ...] = ()
+    """Qualities of compressai's zoo, 1 (smallest) to 8; used when it and its weights are there, as the next three."""
+    bmshj2018_hyperprior: tuple[ZooQuality, ...] = ()
+    mbt2018_mean: tuple[ZooQuality, ...] = ()
+    mbt2018: tuple[ZooQuality, ...] = ()
+    """The autoregressive one, many seconds a picture."""
 
     def ladder(self, codec: ClassicalCodec) -> tuple[float, ...]:
         """The settings at which a codec is measured, in ascending order."""

@@ -1,8 +1,8 @@
 """The classical codecs that models stand beside: JPEG, WebP, JPEG 2000 and AVIF by Pillow, the others by what is there.
 
 HEIC and JPEG XL come with pillow-heif and pillow-jxl-plugin, VVC with the ffmpeg inside imageio-ffmpeg, BPG with its
-programs on PATH. Every encoder gets its best deterministic settings, and nothing in a file that a decoder does not
-need.
+programs on PATH, and the learned codecs that stand beside them with compressai. Every encoder gets its best
+deterministic settings, and nothing in a file that a decoder does not need.
 """
 
 import functools
@@ -203,6 +203,36 @@ def _decode_bpg(data: bytes) -> Image.Image:
         return _open(target.read_bytes())
 
 
+def _learned(architecture: str, title: str, note: str) -> ClassicalCodec:
+    """A codec of compressai's zoo; torch is imported only where it is used."""
+
+    def encode(image: Image.Image, quality: float) -> bytes:
+        from gencomp.evaluation import learned
+
+        return learned.encode(architecture, image, int(quality))
+
+    def decode(data: bytes) -> Image.Image:
+        from gencomp.evaluation import learned
+
+        return learned.decode(architecture, data)
+
+    def missing() -> str | None:
+        if importlib.util.find_spec("compressai") is None:
+            return "it needs compressai and the weights of its zoo: docs/peers.md"
+        from gencomp.evaluation import learned
+
+        return learned.missing(architecture)
+
+    def version() -> str:
+        from gencomp.evaluation import learned
+
+        return learned.version()
+
+    name = architecture.replace("-", "_")
+    protocol = f"compressai's zoo, {architecture}, trained for MSE, {note}"
+    return ClassicalCodec(name, title, name, 1, encode, decode, missing, version, protocol)
+
+
 def _call(command: Sequence[str], result: Path) -> None:
     program = command[0]
     path = shutil.which(program)
@@ -307,5 +337,13 @@ CODECS = {
             *("bpg", "BPG", "bpg", 51, _encode_bpg, _decode_bpg),
             *(_missing_bpg, _bpg_version, "bpgenc, default settings: x265, 4:2:0, 8 bits"),
         ),
+        _learned(
+            "bmshj2018-factorized", "Ball\N{LATIN SMALL LETTER E WITH ACUTE} 2018 (factorized)", "5 bytes of header"
+        ),
+        _learned(
+            "bmshj2018-hyperprior", "Ball\N{LATIN SMALL LETTER E WITH ACUTE} 2018 (hyperprior)", "9 bytes of header"
+        ),
+        _learned("mbt2018-mean", "Minnen 2018 (hyperprior)", "9 bytes of header"),
+        _learned("mbt2018", "Minnen 2018 (context)", "9 bytes of header"),
     )
 }

@@ -21,7 +21,9 @@ from gencomp.codec.codec import Codec
 from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cached import CachedAnchors, CachedModel, CachedWebp, Exactness, File
-from gencomp.evaluation.classical import CODECS, ClassicalCodec, file_name
+from gencomp.evaluation.cells import Table
+from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name
+from gencomp.evaluation.distribution import PatchFeatures, write_sets
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
 from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
@@ -29,9 +31,13 @@ from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSampl
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.provenance import machine
-from gencomp.evaluation.rates import MetricName, RateRow, write_rows
+from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
+from gencomp.evaluation.recognised import recognise, recognised_table
 from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
+from gencomp.evaluation.segmentation import Network
+from gencomp.evaluation.sets import measure_sets, near
 from gencomp.evaluation.summary import sentences
+from gencomp.evaluation.tables import sets_table
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -66,8 +72,12 @@ class Plan(NamedTuple):
     """The ladder of each codec."""
     whole_ladders: bool
     """Measure all of each ladder, for curves; otherwise the largest file that is not above the model's."""
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[ChosenMetric, ...]
     threads: int
+    segmentation: Network | None = None
+    """A network that looks at the pictures."""
+    labels: Path | None = None
+    """Folder of the true label maps, `<key>.png`, for that network."""
 
 
 class _Measured(NamedTuple):
@@ -136,6 +146,7 @@ class Comparison:
         self._codecs = [codec for codec in asked if codec.title not in self.left_out]
         self._anchors = CachedAnchors(self._codecs, cache)
         self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
+        self._features = PatchFeatures(cache) if "kid" in plan.metrics else None
 
     @property
     def described(self) -> dict[str, object]:
@@ -147,6 +158,7 @@ class Comparison:
             "max_bpp": self._limits,
             "metrics": plan.metrics,
             "anchors": plan.anchors,
+            "segmentation": plan.segmentation and plan.segmentation.sha256,
         }
 
     def run(self, sets: Sequence[Pictures], output: Path, progress: Progress) -> None:
@@ -157,11 +169,11 @@ class Comparison:
         measured = [self._measure(pictures, output / pictures.name, progress) for pictures in sets]
         parts = []
         for pictures, found in zip(sets, measured, strict=True):
+            folder = output / pictures.name
             with progress(f"{pictures.name}: page") as step:
-                scenes = self._scenes(
-                    pictures, found.pictures, output / pictures.name, GALLERY_BYTES // len(sets), step
-                )
-            parts.append(make_part(found.pictures, scenes))
+                scenes = self._scenes(pictures, found.pictures, folder, GALLERY_BYTES // len(sets), step)
+            tables = self._tables(pictures, found.pictures, folder)
+            parts.append(make_part(found.pictures._replace(tables=tables), scenes))
         results = [
             result(part, item, found.bound_violations[item.name], found.symbol_mismatches[item.name])._replace(
                 pictures=pictures.name if pictures.named else ""
@@ -264,19 +276,42 @@ class Comparison:
     def _scenes(
         self, pictures: Pictures, found: PictureSet, output: Path, budget: int, step: Callable[[int, int], None]
     ) -> list[Scene]:
-        def decoded(entry: str, key: str) -> Pixels:
-            with Image.open(output / _slug(entry) / "decoded" / f"{key}.png") as image:
-                return np.asarray(image)
-
         def samples() -> Iterator[HeldOutSample]:
             for number, image in enumerate(pictures.images()):
                 step(number, pictures.number)
                 yield HeldOutSample(image)
 
         with tarfile.open(output / "anchors" / "files.tar") as archive:
-            anchor = functools.partial(anchor_picture, archive)
-            source = Source(samples(), decoded, anchor, encode=self._webp, threads=self._plan.threads)
+            source = Source(
+                samples(),
+                functools.partial(_decoded, output),
+                functools.partial(anchor_picture, archive),
+                encode=self._webp,
+                threads=self._plan.threads,
+            )
             return gather(found.entries, found.anchors, source, found.primary, budget)
+
+    def _tables(self, pictures: Pictures, found: PictureSet, output: Path) -> list[Table]:
+        """What all pictures of a set say together, and what a network sees in them."""
+        tables = []
+        models = [row for entry in found.entries for row in entry.rows.values()]
+        with tarfile.open(output / "anchors" / "files.tar") as archive:
+
+            def picture(row: RateRow) -> Pixels:
+                if row.codec in CODECS:
+                    return archived_picture(archive, row.key, row.codec, row.setting)
+                return _decoded(output, row.setting, row.key)
+
+            if self._features:
+                rates = near(models, found.anchors)
+                sets = measure_sets(pictures.images(), [*models, *found.anchors], rates, self._features, picture)
+                write_sets(output / "sets.csv", sets)
+                tables.append(sets_table(sets, rates, found.entries))
+            if (network := self._plan.segmentation) and self._plan.labels:
+                images, labels = pictures.images(), self._plan.labels
+                seen = recognise(network, images, labels, found.entries, found.anchors, picture)
+                tables.append(recognised_table(seen, network))
+        return tables
 
     def _entry_name(self, limit: float | None) -> str:
         return self._plan.label if limit is None else f"{self._plan.label} within {limit:g} bpp"
@@ -316,6 +351,11 @@ def _spent(rows: Mapping[str, RateRow]) -> str:
 
 def _above(count: int) -> str:
     return f"{count} pictures cannot go that low, and have one channel." if count else ""
+
+
+def _decoded(output: Path, entry: str, key: str) -> Pixels:
+    with Image.open(output / _slug(entry) / "decoded" / f"{key}.png") as image:
+        return np.asarray(image)
 
 
 def _slug(name: str) -> str:

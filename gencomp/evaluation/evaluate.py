@@ -22,6 +22,7 @@ from gencomp.evaluation.distribution import Distance, PatchFeatures, SetFigures,
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
 from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
+from gencomp.evaluation.perceptual import MapPreparing, lpips_map
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
 from gencomp.evaluation.selective import (
     Selective,
@@ -115,6 +116,7 @@ def evaluate(
     measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None
     distance = Distance()
     package = load_package(package_folder)
+    outside = lpips_map("alex") if package.config.mode == "sc" and "lpips_alex" in metrics else None
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
     seen = hashlib.sha256()
@@ -126,7 +128,9 @@ def evaluate(
             update_digest(seen, sample.image)
             given = _given(sample, preserve) if package.config.mode == "sc" else NOTHING
             try:
-                result, decoded = _evaluate_image(codec, measurer, sample.image, given, entropy, limit, name, folder)
+                result, decoded = _evaluate_image(
+                    codec, measurer, outside, sample.image, given, entropy, limit, name, folder
+                )
             except (RateError, RegionError, SelectionError) as error:
                 raise HeldOutError(f"{sample.image.key}: {error}") from None
             results.append(result)
@@ -224,6 +228,7 @@ def row(key: str, data: bytes, figures: Figures, name: str, setting: str) -> Rat
 def _evaluate_image(
     codec: Codec,
     measurer: Measurer,
+    outside: MapPreparing | None,
     image: HeldOutImage,
     given: Selection,
     entropy: Entropy,
@@ -236,7 +241,7 @@ def _evaluate_image(
     Image.fromarray(coded.decoded).save(folder / "decoded" / f"{image.key}.png")
     figures = measurer(image.pixels, coded.decoded)
     measured = row(image.key, coded.data, figures, name, entropy)
-    selective = _selective(codec, coded.data, image, coded.decoded)
+    selective = _selective(codec, coded.data, image, coded.decoded, outside)
     return _Evaluated(measured, coded.within_bound, coded.mismatches, selective), coded.decoded
 
 
@@ -256,12 +261,15 @@ def _side_mismatches(codec: Codec, data: bytes, given: Selection) -> int:
     return sum(_mismatches(np.asarray(put_in), came_out) for put_in, came_out in maps if put_in is not None)
 
 
-def _selective(codec: Codec, data: bytes, image: HeldOutImage, decoded: NDArray[np.uint8]) -> SelectiveRow | None:
+def _selective(
+    codec: Codec, data: bytes, image: HeldOutImage, decoded: NDArray[np.uint8], outside: MapPreparing | None
+) -> SelectiveRow | None:
     """What selective compression did to a picture; None for global compression."""
     if (info := describe(data)).mode != "SC":
         return None
     region, stride = codec.decode_side(data).mask, codec.package.config.latent_stride
-    return selective_row(image.key, image.pixels, decoded, region, stride, info.side_bytes, len(data))
+    lpips = outside(image.pixels)(decoded) if outside else None
+    return selective_row(image.key, image.pixels, decoded, region, stride, info.side_bytes, len(data), lpips)
 
 
 def _mismatches(encoded: NDArray[np.generic], decoded: NDArray[np.generic]) -> int:

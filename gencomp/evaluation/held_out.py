@@ -122,11 +122,16 @@ def file_images(paths: Sequence[Path]) -> Iterator[HeldOutImage]:
     """Pictures in files, one at a time, each with its name as key. Raises HeldOutError, for rival names at once."""
     seen: dict[str, Path] = {}
     for path in paths:
-        key = re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
+        key = picture_key(path)
         if key in seen:
             raise HeldOutError(f"{path} and {seen[key].name} would share the key {key}; rename one of them")
         seen[key] = path
     return (HeldOutImage(key, _decode(path.read_bytes(), str(path))) for key, path in seen.items())
+
+
+def picture_key(path: Path) -> str:
+    """What a picture in a file is called: the file's name, of letters, digits, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)
 
 
 def update_digest(result: "hashlib._Hash", image: HeldOutImage) -> None:

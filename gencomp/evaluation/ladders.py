@@ -14,6 +14,8 @@ LADDERS = AnchorsConfig(
     bpg=(51, 48, 45, 42, 39, 36),
 )
 """Few enough for whole sets, and closer together where generative models are."""
+PEERS = dict.fromkeys(("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018"), (1, 2, 3, 4))
+"""Learned codecs of others, at their lowest qualities."""
 FULL_LADDERS = AnchorsConfig(
     jpeg=(1, 5, 10, 20),
     webp=(0, 5, 10, 20),
@@ -23,6 +25,7 @@ FULL_LADDERS = AnchorsConfig(
     jxl=(0, 5, 10, 20),
     vvc=(63, 59, 55, 51, 47, 43),
     bpg=(51, 48, 45, 42, 39),
+    **PEERS,
 )
 """With VVC, and fewer of the other settings, since with every metric a file costs seconds."""
 FINE_LADDERS = AnchorsConfig(
@@ -35,5 +38,5 @@ FINE_LADDERS = AnchorsConfig(
     bpg=tuple(range(10, 52)),
 )
 """To come close to a number of bytes: the largest file that is not above it is searched for."""
-FULL_FINE_LADDERS = msgspec.structs.replace(FINE_LADDERS, vvc=tuple(range(20, 64)))
+FULL_FINE_LADDERS = msgspec.structs.replace(FINE_LADDERS, vvc=tuple(range(20, 64)), **PEERS)
 """With the slow codecs."""

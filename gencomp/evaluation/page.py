@@ -14,6 +14,7 @@ from gencomp.evaluation import templates
 from gencomp.evaluation.accounts import Account, Credit
 from gencomp.evaluation.analysis import Needed, needed
 from gencomp.evaluation.bootstrap import Interval
+from gencomp.evaluation.cells import Table, fixed
 from gencomp.evaluation.charts import Chart
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.entry import Entry
@@ -24,6 +25,7 @@ from gencomp.evaluation.metrics import METRICS, Metric
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
+from gencomp.evaluation.tables import bd_table, needed_table
 
 PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics")
 """Packages whose versions can change a number of the page."""
@@ -42,6 +44,8 @@ class PictureSet(NamedTuple):
     """By picture."""
     public: bool = True
     """Whether figures that others published may stand beside it."""
+    tables: Sequence[Table] = ()
+    """What else was measured on it."""
 
     @property
     def metrics(self) -> list[Metric]:
@@ -69,26 +73,6 @@ class EntryPart(NamedTuple):
         return self.entry.name
 
 
-class Cell(NamedTuple):
-    """A cell of a table."""
-
-    text: str
-    value: float | str
-    """By which it is sorted."""
-    below: str = ""
-    """A smaller line."""
-
-
-class Table(NamedTuple):
-    """A sortable table, and what is said of it."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    """The first one holds words, the others numbers."""
-    rows: Sequence[Sequence[Cell]]
-
-
 class SetPart(NamedTuple):
     """What the page says of a set."""
 
@@ -99,8 +83,10 @@ class SetPart(NamedTuple):
     entries: list[EntryPart]
     chart: Mapping[str, object]
     """The points of the curves, as the script draws them."""
-    needed: Table | None
-    """What codecs need for the quality of the entries; None where no curve was measured."""
+    curves: list[Table]
+    """What its curves say; none where no curve was measured."""
+    tables: Sequence[Table]
+    """What else was measured."""
     scenes: list[Scene]
     credits: Mapping[str, Credit]
     not_measured: str
@@ -166,6 +152,7 @@ def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
         models.setdefault(entry.codec, []).extend(rows)
     curves = [row for row in pictures.anchors if row.codec in _with_curves(pictures.anchors)]
     found = needed(models, curves, pictures.primary.name)
+    differences = bd_table(models, curves, pictures.metrics)
     return SetPart(
         name=pictures.name,
         images=len(pictures.entries[0].rows),
@@ -173,7 +160,8 @@ def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
         primary=pictures.primary,
         entries=[EntryPart(entry, table(entry, pictures.entries, pictures.anchors)) for entry in pictures.entries],
         chart=_chart(pictures, found),
-        needed=_needed_table(found, pictures.primary) if found else None,
+        curves=[table for table in (needed_table(found, pictures.primary), differences) if table is not None],
+        tables=pictures.tables,
         scenes=scenes,
         credits=pictures.credits,
         not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
@@ -196,42 +184,12 @@ def render(page: Page) -> bytes:
     return _environment().get_template("report.html.jinja").render(page=page).encode()
 
 
-def fixed(value: float | None, digits: int) -> str:
-    """A number with so many digits behind the point; a dash for None."""
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
-
-
 def _with_curves(anchors: Sequence[RateRow]) -> set[str]:
     """Codecs with more than one setting that some picture shares."""
     settings: dict[tuple[str, str], set[str]] = {}
     for row in anchors:
         settings.setdefault((row.codec, row.key), set()).add(row.setting)
     return {codec for (codec, _), found in settings.items() if len(found) > 1}
-
-
-def _needed_table(found: Sequence[Needed], metric: Metric) -> Table:
-    signs = {"exact": "", "at least": "\N{GREATER-THAN OR EQUAL TO} ", "at most": "\N{LESS-THAN OR EQUAL TO} "}
-    rows = [
-        (
-            Cell(f"{CODECS[item.codec].title} for {item.setting}", f"{item.setting} {item.codec}"),
-            Cell(fixed(item.value, metric.decimals), item.value),
-            Cell(fixed(item.model_bpp, 4), item.model_bpp),
-            Cell(f"{signs[item.bound]}{fixed(item.bpp, 4)}", item.bpp),
-            Cell(
-                f"{signs[item.bound]}{fixed(item.ratio, 2)}",
-                item.ratio,
-                f"{fixed(item.low, 2)} to {fixed(item.high, 2)}" if item.images > 1 else "",
-            ),
-        )
-        for item in found
-    ]
-    note = (
-        f"What each codec\N{RIGHT SINGLE QUOTATION MARK}s curve spends at the {metric.title} that a model has, both "
-        "means over the pictures: the arrows in the chart above. Where the curve does not reach it, its nearest end "
-        "gives a bound. By other metrics the arrows can point the other way."
-    )
-    columns = ("Codec", metric.axis, "Model, bits per pixel", "Codec, bits per pixel", "Times the bytes of the model")
-    return Table(f"Bytes for the same {metric.title}", note, columns, rows)
 
 
 def _chart(pictures: PictureSet, found: Sequence[Needed]) -> dict[str, object]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from gencomp.models.dists import DISTS, load_dists
 from gencomp.models.lpips import LPIPS, Name, load_lpips
@@ -20,6 +21,8 @@ Prepared = Callable[[Pixels], float | None]
 """(H, W, 3) reconstruction of a known original -> its figure; None where the picture is too small for it."""
 Preparing = Callable[[Pixels], Prepared]
 """(H, W, 3) original -> what measures its reconstructions."""
+MapPreparing = Callable[[Pixels], Callable[[Pixels], NDArray[np.float32] | None]]
+"""(H, W, 3) original -> what gives the figure of its reconstructions by pixel, (H, W)."""
 SMALLEST_LPIPS_SIDE = 32
 SMALLEST_DISTS_SIDE = 16
 SMALLEST_SSIMULACRA2_SIDE = 8
@@ -33,6 +36,31 @@ class MissingPackageError(FileNotFoundError):
 def lpips(backbone: Name) -> Preparing:
     """LPIPS 0.1 at full size. Raises MissingWeightsError."""
     return _prepared_by(load_lpips(weights_path(f"lpips-{backbone}"), backbone), SMALLEST_LPIPS_SIDE)
+
+
+def lpips_map(backbone: Name) -> MapPreparing:
+    """LPIPS 0.1 by pixel, (H, W): each layer's map enlarged to the picture (bilinear), the layers summed.
+
+    Its mean over a picture is LPIPS but for what enlarging weighs differently. Raises MissingWeightsError.
+    """
+    network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
+
+    def prepare(x: Pixels) -> Callable[[Pixels], NDArray[np.float32] | None]:
+        if min(x.shape[:2]) < SMALLEST_LPIPS_SIDE:
+            return lambda y: None
+        with torch.inference_mode():
+            targets = network.features(_tensor(x))
+
+        def measure(y: Pixels) -> NDArray[np.float32] | None:
+            with torch.inference_mode():
+                pairs = zip(network.heads, targets, network.features(_tensor(y)), strict=True)
+                maps = [head((a - b).square()) for head, a, b in pairs]  # (1, 1, h, w) each
+                enlarged = [interpolate(layer, x.shape[:2], mode="bilinear") for layer in maps]
+                return np.asarray(torch.stack(enlarged).sum(0)[0, 0].numpy())
+
+        return measure
+
+    return prepare
 
 
 def dists() -> Preparing:

@@ -14,6 +14,8 @@ from PIL import Image
 from gencomp.codec.regions import parse_region
 from gencomp.data.manifest import read
 from gencomp.evaluation.accounts import Account, read_account
+from gencomp.evaluation.cells import Table, fixed
+from gencomp.evaluation.distribution import read_sets
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.gallery import Pixels, Scene, Source, anchor_picture, gather
 from gencomp.evaluation.gate import Verdict
@@ -26,8 +28,6 @@ from gencomp.evaluation.page import (
     Page,
     PictureSet,
     SetPart,
-    Table,
-    fixed,
     make_part,
     render,
     result,
@@ -36,8 +36,9 @@ from gencomp.evaluation.page import (
 from gencomp.evaluation.practicality import Practicality
 from gencomp.evaluation.rates import METRIC_NAMES, RateRow, cell, mean_points, read_rows
 from gencomp.evaluation.selective import Selective
+from gencomp.evaluation.sets import near
 from gencomp.evaluation.summary import sentences
-from gencomp.evaluation.tables import costs_table, selective_table
+from gencomp.evaluation.tables import costs_table, selective_table, sets_table
 
 GALLERY_BYTES = 36_000_000
 """Bytes of embedded pictures, over all datasets; with the rest of the page under 40 MB."""
@@ -154,7 +155,15 @@ def _account(inputs: Inputs, dataset: str) -> Account:
 def _picture_set(inputs: Inputs, dataset: str, account: Account) -> PictureSet:
     variants = [variant for variant, name in inputs.datasets.items() if name == dataset]
     anchors = read_rows(inputs.root / "anchors" / dataset / "images.csv")
-    return PictureSet(dataset, [_entry(inputs, variant) for variant in variants], anchors, account.credits)
+    entries = [_entry(inputs, variant) for variant in variants]
+    return PictureSet(dataset, entries, anchors, account.credits, tables=_sets(inputs, dataset, entries, anchors))
+
+
+def _sets(inputs: Inputs, dataset: str, entries: Sequence[Entry], anchors: Sequence[RateRow]) -> list[Table]:
+    folders = [*(inputs.root / "evaluation" / entry.name for entry in entries), inputs.root / "anchors" / dataset]
+    rates = near([row for entry in entries for row in entry.rows.values()], anchors)
+    found = [row for folder in folders for row in read_sets(folder / "sets.csv") if (row.codec, row.setting) in rates]
+    return [sets_table(found, rates, entries)] if found else []
 
 
 def _entry(inputs: Inputs, variant: str) -> Entry:

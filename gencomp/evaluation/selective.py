@@ -1,7 +1,8 @@
 """What selective compression did to a picture: inside and outside the region whose symbols were coded, and between.
 
 The region is the one that the stream says, at the latent's resolution, so it holds what was asked for and up to a
-position more on each side. Outside it nothing but the label map is known, and distortion there says little.
+position more on each side. Outside it nothing but the label map is known, and distortion there says little; LPIPS
+says more.
 """
 
 import csv
@@ -19,7 +20,7 @@ from gencomp.evaluation.rates import mean
 
 BAND = 2
 """Latent positions on each side of a region's border that its seam is compared with."""
-COLUMNS = ("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam")
+COLUMNS = ("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam", "lpips_outside")
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -42,6 +43,8 @@ class Selective(msgspec.Struct, frozen=True, kw_only=True):
     """dB, over the rest; none where all is preserved."""
     seam: float | None
     """Grey levels; see `seam`."""
+    lpips_outside: float | None = None
+    """LPIPS with AlexNet, its map averaged over the rest; None where LPIPS was not measured."""
 
 
 class SelectiveRow(NamedTuple):
@@ -54,13 +57,21 @@ class SelectiveRow(NamedTuple):
     psnr_inside: float | None
     psnr_outside: float | None
     seam: float | None
+    lpips_outside: float | None = None
 
 
 def selective_row(
-    key: str, x: Pixels, x_hat: Pixels, region: Region, stride: int, side_bytes: int, size: int
+    key: str,
+    x: Pixels,
+    x_hat: Pixels,
+    region: Region,
+    stride: int,
+    side_bytes: int,
+    size: int,
+    lpips: NDArray[np.float32] | None = None,
 ) -> SelectiveRow:
     """What became of a picture whose file of `size` bytes holds `side_bytes` of side information; `stride` pixels make
-    a latent position."""
+    a latent position, and `lpips` is the (H, W) map of the distance where it was measured."""
     inside = _pixels(region, stride, x.shape)
     errors = (x_hat.astype(np.float64) - x) ** 2  # (H, W, 3)
     within, without = (float(errors[part].mean()) if part.any() else None for part in (inside, ~inside))
@@ -72,6 +83,7 @@ def selective_row(
         psnr_inside=_psnr(within),
         psnr_outside=_psnr(without),
         seam=seam(x, x_hat, region, stride),
+        lpips_outside=None if lpips is None or inside.all() else float(lpips[~inside].mean()),
     )
 
 
@@ -116,6 +128,7 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
         psnr_inside=_rounded([row.psnr_inside for row in rows]),
         psnr_outside=_rounded([row.psnr_outside for row in rows]),
         seam=_rounded([row.seam for row in rows]),
+        lpips_outside=_rounded([row.lpips_outside for row in rows]),
     )
 
 

@@ -25,10 +25,21 @@ from tests.evaluation.conftest import photograph
 CHELSEA = np.asarray(Image.fromarray(data.chelsea()).resize((181, 177)))
 SMALL = CHELSEA[:33, :17]
 LADDERS = AnchorsConfig(jpeg=(5, 40), webp=(20,), jpeg2000=(0.1, 0.5), avif=(20,), bpg=())
-MIDDLE = {"jpeg": 30, "webp": 30, "jpeg2000": 1.0, "avif": 40, "heic": 40, "jxl": 60, "vvc": 42, "bpg": 35}
+ZOO = ("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_mean", "mbt2018")
+MIDDLE = dict.fromkeys(ZOO, 3) | {
+    "jpeg": 30,
+    "webp": 30,
+    "jpeg2000": 1.0,
+    "avif": 40,
+    "heic": 40,
+    "jxl": 60,
+    "vvc": 42,
+    "bpg": 35,
+}
 NEXT_LOWEST = {
     **{"jpeg": (2, 3), "webp": (1, 5), "jpeg2000": (0.01, 0.1), "avif": (1, 5)},
     **{"heic": (1, 5), "jxl": (1, 5), "vvc": (62, 55), "bpg": (50, 48)},
+    **dict.fromkeys(ZOO, (2, 3)),
 }
 
 

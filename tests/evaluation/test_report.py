@@ -11,6 +11,7 @@ import pytest
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
 from gencomp.evaluation.classical import CODECS
+from gencomp.evaluation.distribution import SetFigures, SetRow, write_sets
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
@@ -103,6 +104,20 @@ def test_the_rate_points_are_a_table_for_plots(report: Report) -> None:
     assert list(rows[0]) == ["dataset", "codec", "setting", "bpp", *METRIC_NAMES]
     assert {"gc", "mse", "jpeg", "webp", "jpeg2000"} <= {row["codec"] for row in rows}
     assert all(float(row["bpp"]) > 0 and float(row["psnr"]) > 0 for row in rows)
+
+
+def test_kid_stands_on_the_page_where_it_was_measured(repository: Path) -> None:
+    assert b"KID and FID" not in build_report(inputs(repository)).html
+    files = [repository / "evaluation/gc/sets.csv", repository / "anchors/photos/sets.csv"]
+    try:
+        for file, codec, setting in zip(files, ("gc", "jpeg"), ("static", "1"), strict=True):
+            write_sets(file, [SetRow(codec, setting, SetFigures(2, 4, 0.0125, 0.01, 0.015))])
+        page = build_report(inputs(repository)).html.decode()
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+    table = page[page.index("KID and FID") :]
+    assert re.search(r">gc</td>.*?>12\.50<small>10\.00 to 15\.00</small>.*?>JPEG 1</td>", table, re.S)
 
 
 def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from skimage import data
 
+from gencomp.evaluation import perceptual
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.selective import seam, selective_means, selective_row, write_selective
+from gencomp.weights.failure import MissingWeightsError
 
 STRIDE = 8
 
@@ -80,6 +84,30 @@ def test_means_leave_out_what_is_not_there_and_rows_are_written_as_they_are(tmp_
     assert means.psnr_inside == pytest.approx(48.1308, abs=1e-4)
     write_selective(tmp_path / "selective.csv", rows)
     lines = (tmp_path / "selective.csv").read_text().splitlines()
-    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam"
-    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,"
+    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam,lpips_outside"
+    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,,"
     assert lines[2].startswith("none,0.000000,0.750000,,,42.1102")
+
+
+def test_lpips_outside_is_of_the_rest_alone_and_of_the_whole_about_lpips() -> None:
+    try:
+        lpips, by_pixel = perceptual.lpips("alex"), perceptual.lpips_map("alex")
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+    x = np.asarray(Image.fromarray(data.chelsea()).resize((256, 192)))
+    right = np.asarray(Image.fromarray(x).filter(ImageFilter.GaussianBlur(3))).copy()
+    found = by_pixel(x)(right)
+    assert found is not None and found.shape == (192, 256)
+    assert float(found.mean()) == pytest.approx(lpips(x)(right), rel=0.05)
+    right[:, :128] = x[:, :128]
+    mask = region(192, 256)
+    rows = [
+        selective_row("a", x, right, part, STRIDE, 30, 120, by_pixel(x)(right)) for part in (mask, ~mask, mask | True)
+    ]
+    outside, inside = rows[0].lpips_outside, rows[1].lpips_outside
+    assert outside is not None and inside is not None and outside > 5 * inside > 0
+    assert rows[2].lpips_outside is None and selective_means(rows).lpips_outside == pytest.approx(
+        (outside + inside) / 2, abs=1e-6
+    )
+    assert float(np.max(by_pixel(x)(x))) == 0.0
+    assert by_pixel(x[:20])(x[:20]) is None

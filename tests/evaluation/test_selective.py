@@ -1,5 +1,6 @@
 """Selective compression evaluated and judged: real files with their side information, from shards with label maps."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gencomp.evaluation.rates import read_rows
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import save_package
+from gencomp.weights.failure import MissingWeightsError
 from stages import evaluate as evaluate_stage
 from stages import gate, selftest
 from stages.entry import StageError
@@ -59,6 +61,20 @@ def test_side_information_is_real_exact_and_counted(
         assert found.psnr_inside == pytest.approx(metrics.psnr, abs=1e-3)
     table = (tmp_path / "x" / "selective.csv").read_text().splitlines()
     assert [line.partition(",")[0] for line in table] == ["key", *(row.key for row in rows)]
+
+
+def test_lpips_outside_is_measured_where_lpips_is(selective: Path, photo_shards: Path, tmp_path: Path) -> None:
+    samples = list(held_out_samples(photo_shards, "val"))
+    try:
+        metrics = evaluate(
+            selective, samples, "static", "sc", tmp_path / "x", "classes:1", metrics=("psnr", "lpips_alex")
+        )
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+    assert metrics.selective is not None and metrics.lpips_alex is not None
+    assert metrics.selective.lpips_outside == pytest.approx(metrics.lpips_alex, rel=0.5)
+    names, values = csv.reader((tmp_path / "x/selective.csv").read_text().splitlines())
+    assert float(dict(zip(names, values, strict=True))["lpips_outside"]) == metrics.selective.lpips_outside
 
 
 def test_pictures_without_labels_and_regions_that_do_not_fit_are_refused(

@@ -1,8 +1,12 @@
 """Further tables of the page."""
 
+from gencomp.evaluation.analysis import bd_rate
+from gencomp.evaluation.distribution import SetFigures, SetRow
+from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Point, Practicality
+from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.selective import Selective
-from gencomp.evaluation.tables import costs_table, selective_table
+from gencomp.evaluation.tables import bd_table, costs_table, selective_table, sets_table
 
 
 def cost(codec: str, size: float, lpips: float, *, weights: int = 0, curve: tuple[Point, ...] = ()) -> Cost:
@@ -34,5 +38,44 @@ def test_costs_tell_after_how_many_pictures_weights_are_paid_for_or_why_never() 
 
 def test_what_selective_compression_kept_is_a_row_a_model() -> None:
     means = Selective(preserved=0.25, side_share=0.6, mse_inside=10.0, psnr_inside=38.1, psnr_outside=None, seam=1.234)
+    dash = "\N{EN DASH}"
     (row,) = selective_table({"sc": means}).rows
-    assert [cell.text for cell in row] == ["sc", "25.0", "60.0", "38.10", "\N{EN DASH}", "1.23"]
+    assert [cell.text for cell in row] == ["sc", "25.0", "60.0", "38.10", dash, dash, "1.23"]
+
+
+def curve(codec: str, factor: float, settings: int = 5, quality: float = 20.0) -> list[RateRow]:
+    """Files of four pictures, whose quality grows with the logarithm of the bytes."""
+    sizes = [int(factor * 1000 * 2**step) for step in range(settings)]
+    return [
+        RateRow(f"k{key}", codec, str(step), 80, 100, sizes[step], None, None, quality + 2 * step + key, None)
+        for step in range(settings)
+        for key in range(4)
+    ]
+
+
+def test_bd_rates_stand_where_curves_can_be_compared_and_a_line_says_why_not() -> None:
+    anchors = [*curve("jpeg", 2.0), *curve("bpg", 1.0), *curve("avif", 1.0, quality=90.0)]
+    models = {"half": curve("half", 0.5), "short": curve("short", 0.5, settings=3)}
+    table = bd_table(models, anchors, [METRICS["psnr"]])
+    assert table is not None and table.title == "BD-rate against BPG"
+    assert {row[0].text: row[1].text for row in table.rows} == {"half": "\N{MINUS SIGN}50", "JPEG": "+100"}
+    found = bd_rate(anchors, "jpeg", anchors, "bpg", "psnr")
+    assert table.rows[1][1].below == f"{found.low:+.0f} to {found.high:+.0f}"
+    assert "short: a curve has 3 points" in table.note and "AVIF: the curves share 0%" in table.note
+
+
+def test_there_is_no_table_of_bd_rates_without_two_curves() -> None:
+    assert bd_table({"half": curve("half", 0.5)}, curve("jpeg", 1.0, settings=3), [METRICS["psnr"]]) is None
+    assert bd_table({"short": curve("short", 0.5, settings=1)}, curve("jpeg", 1.0), [METRICS["psnr"]]) is None
+    assert bd_table({}, [], [METRICS["psnr"]]) is None
+
+
+def test_kid_is_a_row_a_setting_with_its_interval_and_fid_where_it_is() -> None:
+    rows = [
+        SetRow("gc", "context", SetFigures(24, 192, 0.0123, 0.0101, 0.0145)),
+        SetRow("bpg", "42", SetFigures(24, 192, 0.0456)),
+    ]
+    table = sets_table(rows, {("gc", "context"): 0.034})
+    assert [cell.text for cell in table.rows[0]] == ["gc", "0.0340", "192", "12.30", "\N{EN DASH}"]
+    assert table.rows[0][3].below == "10.10 to 14.50"
+    assert [cell.text for cell in table.rows[1]] == ["BPG 42", "\N{EN DASH}", "192", "45.60", "\N{EN DASH}"]

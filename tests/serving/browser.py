@@ -128,10 +128,12 @@ class Browser:
 
     def press(self, *keys: str) -> None:
         """Keys by their names, one after the other."""
-        codes = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9, "Home": 36, "End": 35}
+        codes = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9, "Home": 36, "End": 35, "Enter": 13, "Escape": 27}
         for key in keys:
-            for kind in ("rawKeyDown", "keyUp"):
-                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
+            known = {"windowsVirtualKeyCode": codes[key]} if key in codes else {}
+            text = "\r" if key == "Enter" else "" if known else key
+            for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text, **known)
 
     def swipe(self, points: Sequence[tuple[float, float]]) -> None:
         """A finger put down, moved and lifted."""

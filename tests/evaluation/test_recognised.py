@@ -1,0 +1,114 @@
+"""What a network still sees: each file drawn once, codecs at the bytes of each entry, and the command with it."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+
+from gencomp.cli import main
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
+from gencomp.evaluation.rates import RateRow
+from gencomp.evaluation.recognised import recognise, recognised_table
+from gencomp.evaluation.segmentation import Network
+from tests.evaluation.conftest import make_package, photograph
+from tests.evaluation.test_segmentation import ESPNET
+
+GREY = tuple(np.full((8, 10, 3), value, np.uint8) for value in (10, 100, 200))
+"""Pictures in which the network below sees one class each."""
+
+
+def network(seen: list[int]) -> Network:
+    """Sees how bright a pixel is, in three steps; notes what it looked at."""
+
+    def draw(pixels: NDArray[np.uint8]) -> NDArray[np.integer]:
+        seen.append(int(pixels[0, 0, 0]))
+        return np.asarray(pixels[..., 0] // 86)
+
+    return Network("steps", hashlib.sha256(b"steps").hexdigest(), ("dark", "grey", "light"), draw)
+
+
+def row(key: str, codec: str, setting: str, size: int) -> RateRow:
+    return RateRow(key, codec, setting, 10, 8, size, None, None, 30.0, None)
+
+
+def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once(tmp_path: Path) -> None:
+    keys = ("a", "b")
+    for key, value in zip(keys, (0, 2), strict=True):
+        Image.fromarray(np.full((8, 10), value, np.uint8)).save(tmp_path / f"{key}.png")
+    images = [HeldOutImage("a", GREY[0]), HeldOutImage("b", GREY[2])]
+    entries = [
+        Entry(name, "m", "model-0", name, {key: row(key, "m", name, size) for key in keys})
+        for name, size in (("low", 10), ("high", 50))
+    ]
+    anchors = [row(key, "jpeg", str(size), size) for key in keys for size in (20, 40)]
+    # The model keeps the first picture only, at both rates; JPEG both at 40 bytes and none at 20.
+    pictures = {("m", "low"): (GREY[0], GREY[0]), ("m", "high"): (GREY[0], GREY[0])}
+    pictures |= {("jpeg", "20"): (GREY[1], GREY[1]), ("jpeg", "40"): (GREY[0], GREY[2])}
+    seen: list[int] = []
+    found = recognise(
+        network(seen),
+        images,
+        tmp_path,
+        entries,
+        anchors,
+        lambda one: pictures[one.codec, one.setting][keys.index(one.key)],
+    )
+    assert [(line.name, line.beside) for line in found] == [
+        ("Originals", ""),
+        *(("low", ""), ("JPEG", "low")),
+        *(("high", ""), ("JPEG", "high")),
+    ]
+    assert [line.scores.pixel_accuracy for line in found] == [1.0, 0.5, 0.0, 0.5, 1.0]
+    assert [line.too_large for line in found] == [0, 0, 2, 0, 0]
+    assert found[0].bpp is None and found[4].bpp == pytest.approx(40 * 8 / 80)
+    assert len(seen) == 2 * 5
+    table = recognised_table(found, network([]))
+    assert [cell.text for cell in table.rows[2]] == ["JPEG beside low", "2.0000", "0.000", "0.000", "2 of 2"]
+
+
+def test_labels_that_are_missing_of_another_size_or_of_no_class_are_refused(tmp_path: Path) -> None:
+    entry = Entry("m", "m", "model-0", "m", {"a": row("a", "m", "m", 10)})
+
+    def run() -> None:
+        recognise(network([]), [HeldOutImage("a", GREY[0])], tmp_path, [entry], [], lambda one: GREY[0])
+
+    with pytest.raises(HeldOutError, match=r"a.png: no readable label map"):
+        run()
+    for pixels, reason in (
+        (np.zeros((8, 11), np.uint8), r"^a: the true labels are of \(8, 11\)"),
+        (GREY[0], "one channel of class ids"),
+        (np.full((8, 10), 255, np.uint8), "no pixel of these pictures is labelled"),
+    ):
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        with pytest.raises(HeldOutError, match=reason):
+            run()
+
+
+def test_evaluate_with_a_network_has_its_table_and_refuses_half_of_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENCOMP_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(tmp_path / "no-weights"))
+    pictures, labels = tmp_path / "pictures", tmp_path / "labels"
+    pictures.mkdir()
+    labels.mkdir()
+    make_package(tmp_path / "small", seed=5)
+    Image.fromarray(photograph("chelsea", 96, 64)).save(pictures / "chelsea.png")
+
+    def evaluate(*arguments: str | Path) -> str:
+        command = "evaluate", pictures, "--model", tmp_path / "small", "--output", tmp_path / "out", *arguments
+        return CliRunner().invoke(main, [str(argument) for argument in command]).output
+
+    assert "--segmentation and --labels go together" in evaluate("--labels", labels)
+    if not ESPNET.is_file():
+        pytest.skip("ESPNet's weights are not here")
+    assert "chelsea.png: no readable label map" in evaluate("--segmentation", ESPNET, "--labels", labels)
+    Image.fromarray(np.full((64, 96), 1, np.uint8)).save(labels / "chelsea.png")
+    assert "1 picture" in evaluate("--segmentation", ESPNET, "--labels", labels)
+    page = (tmp_path / "out/index.html").read_text()
+    assert "What a segmentation network still sees" in page and "JPEG beside small" in page
