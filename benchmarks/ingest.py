@@ -209,7 +209,7 @@ def serving() -> Iterator[str]:
     told: Queue[int] = Queue()
     process = Process(target=_serve, args=(told,), daemon=True)
     process.start()
-    yield f"http://127.0.0.1:{told.get(timeout=60)}"
+    yield f"http://127.0.0.1:{told.get(timeout=600)}"
     process.terminate()
     process.join()
 
