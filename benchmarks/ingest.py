@@ -2,12 +2,15 @@
 
 img2dataset wants an environment of its own: `python -m venv i2d && i2d/bin/pip install img2dataset`, and then
 `python -m benchmarks.ingest --img2dataset i2d/bin/img2dataset`. Memory is the most that all processes of a run hold at
-once, shared pages counted once (PSS).
+once, shared pages counted once (PSS). Reduced copies are made by the same function on both sides, OpenCV's mean of the
+covered pixels; of ours, whose files go on to `shard`, both the download alone and the way to the shards are told.
+Processor times, without the server's, tell more than seconds where other work shares the cores.
 """
 
 import argparse
 import contextlib
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -15,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import Process, Queue
 from pathlib import Path
@@ -46,11 +49,20 @@ class Run(NamedTuple):
     seconds: float
     peak: float
     """10^6 bytes."""
+    processor: float = 0.0
+    """Seconds of processor time, of all processes together."""
+
+
+class Stages(NamedTuple):
+    """What our stages took."""
+
+    download: Run
+    all: Run
 
 
 def main() -> int:
     args = _arguments()
-    images, rounds = (40, 1) if args.quick else (args.images, 3)
+    images, rounds = (40, 1) if args.quick else (args.images, args.rounds)
     with tempfile.TemporaryDirectory() as name, serving() as url:
         root = Path(name)
         return finish(list(rows(args.img2dataset, url, root, images, rounds)), args.json)
@@ -59,38 +71,59 @@ def main() -> int:
 def rows(other: str | None, url: str, root: Path, images: int, rounds: int) -> Iterator[Row]:
     """Images per second and memory, for originals and for reduced copies."""
     for what, bar in (("originals", FASTER), ("reduced", AS_FAST)):
-        ours, theirs = [], []
+        ours: list[Stages] = []
+        theirs: list[Run] = []
         for number in range(rounds):
             say(f"{what}, round {number + 1} of {rounds}")
             if other is not None:
                 theirs.append(img2dataset(other, url, root / "theirs", images, what))
             ours.append(gencomp(url, root / "ours", images, what))
-        speed, peak = (statistics.median(getattr(run, field) for run in ours) for field in ("seconds", "peak"))
-        if not theirs:
-            yield unmeasured(f"{what}: img2dataset", "images/s", "not installed")
-            yield measured(f"{what}: gencomp", images / speed, "images/s")
-            yield measured(f"{what}: gencomp, memory", peak, "MB")
-            continue
-        their_speed, their_peak = (statistics.median(getattr(run, f) for run in theirs) for f in ("seconds", "peak"))
-        reference = measured(f"{what}: img2dataset", images / their_speed, "images/s")
-        memory = measured(f"{what}: img2dataset, memory", their_peak, "MB")
-        yield reference
-        yield compared(f"{what}: gencomp", images / speed, "images/s", reference, bar)
-        yield memory
-        yield compared(f"{what}: gencomp, memory", peak, "MB", memory, LESS)
+        runs = {"gencomp": [run.all for run in ours]}
+        if what == "reduced":
+            runs = {"gencomp, to the shards": runs["gencomp"], "gencomp, download": [run.download for run in ours]}
+        yield from _rows(what, images, theirs, runs, bar)
 
 
-def gencomp(url: str, root: Path, images: int, what: str) -> Run:
-    """Stage `download`, which keeps the originals, and for reduced copies stage `shard` after it."""
+def _rows(what: str, images: int, theirs: list[Run], ours: Mapping[str, list[Run]], bar: Bar) -> Iterator[Row]:
+    """Medians of the other's runs, and beside them those of each of our ways."""
+    run = _median(theirs) if theirs else None
+    speed = _theirs(what, "", "images/s", run and images / run.seconds)
+    processor = _theirs(what, ", processor", "ms per image", run and run.processor / images * 1e3)
+    memory = _theirs(what, ", memory", "MB", run and run.peak)
+    yield from (speed, processor, memory)
+    for name, runs in ours.items():
+        run = _median(runs)
+        yield compared(f"{what}: {name}", images / run.seconds, "images/s", speed, bar)
+        yield compared(f"{what}: {name}, processor", run.processor / images * 1e3, "ms per image", processor)
+        yield compared(f"{what}: {name}, memory", run.peak, "MB", memory, LESS)
+
+
+def _theirs(what: str, figure: str, unit: str, value: float | None) -> Row:
+    name = f"{what}: img2dataset{figure}"
+    return unmeasured(name, unit, "not installed") if value is None else measured(name, value, unit)
+
+
+def _median(runs: Sequence[Run]) -> Run:
+    """Each figure by itself."""
+    return Run(*(statistics.median(figures) for figures in zip(*runs, strict=True)))
+
+
+def gencomp(url: str, root: Path, images: int, what: str) -> Stages:
+    """Stage `download`, which keeps the originals; or keeps reduced copies, which stage `shard` takes over."""
     _fresh(root)
     listed = "\n".join(["ImageID,Subset", *(f"{number:06x},train" for number in range(images))])
     (root / "list.csv").write_text(listed + "\n")
+    recipe = {
+        **{"recipe": "paper", "longer_side": LONGER_SIDE, "interpolation": "area", "minimum_downscale": 1.0},
+        **{"minimum_side": 1, "jpeg_quality": QUALITY, "maximum_saturation": 1.0, "maximum_brightness": 1.0},
+    }
     dataset = {
         "source": {
             "kind": "openimages",
             "image_lists": ["list.csv"],
             "images": f"{url}/{{id}}.jpg",
             "checksums": False,
+            "reduced": recipe if what == "reduced" else None,
         },
         "selection": {"recipe": "none", "minimum_side": 1},
         "shard_samples": PER_SHARD,
@@ -101,18 +134,14 @@ def gencomp(url: str, root: Path, images: int, what: str) -> Run:
         "subset": {},
         "watch": "list.csv",
     }
-    if what == "reduced":
-        dataset["selection"] = {
-            **{"recipe": "paper", "longer_side": LONGER_SIDE, "minimum_downscale": 1.0, "minimum_side": 1},
-            **{"jpeg_quality": QUALITY, "maximum_saturation": 1.0, "maximum_brightness": 1.0},
-        }
     (root / "params.yaml").write_text(yaml.safe_dump({"datasets": {"b": dataset}}))
     stages = ["download"] if what == "originals" else ["download", "semantics", "shard"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "GENCOMP_WORKERS": "2"}
     runs = [timed([sys.executable, "-m", f"stages.{stage}", "b"], root, environment) for stage in stages]
     folder = root / "data" / ("raw" if what == "originals" else "shards") / "b"
     assert sum(path.suffix == ".tar" for path in folder.iterdir()) == -(-images // PER_SHARD)
-    return Run(sum(run.seconds for run in runs), max(run.peak for run in runs))
+    seconds, processor = (sum(getattr(run, name) for run in runs) for name in ("seconds", "processor"))
+    return Stages(runs[0], Run(seconds, max(run.peak for run in runs), processor))
 
 
 def img2dataset(command: str, url: str, root: Path, images: int, what: str) -> Run:
@@ -133,7 +162,7 @@ def img2dataset(command: str, url: str, root: Path, images: int, what: str) -> R
             if what == "originals"
             else {
                 **{"resize_mode": "keep_ratio_largest", "image_size": LONGER_SIDE, "encode_quality": QUALITY},
-                **{"resize_only_if_bigger": True, "downscale_interpolation": "cubic"},
+                **{"resize_only_if_bigger": True, "downscale_interpolation": "area"},
             }
         ),
     }
@@ -145,8 +174,8 @@ def img2dataset(command: str, url: str, root: Path, images: int, what: str) -> R
 
 
 def timed(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Run:
-    """Wall time of a command, and the most memory of its processes together."""
-    start = time.perf_counter()
+    """Wall and processor time of a command, and the most memory of its processes together."""
+    start, before = time.perf_counter(), _processor()
     with (folder / "log.txt").open("a") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
         tree, peak = psutil.Process(process.pid), 0
@@ -156,7 +185,13 @@ def timed(command: Sequence[str], folder: Path, environment: dict[str, str]) -> 
                 process.wait(0.05)
     if process.returncode:
         raise RuntimeError(f"{command[0]}: {(folder / 'log.txt').read_text()[-2000:]}")
-    return Run(time.perf_counter() - start, peak / 1e6)
+    return Run(time.perf_counter() - start, peak / 1e6, _processor() - before)
+
+
+def _processor() -> float:
+    """Processor seconds of the processes that this one has started and seen end, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _memory(tree: psutil.Process) -> int:
@@ -174,7 +209,7 @@ def serving() -> Iterator[str]:
     told: Queue[int] = Queue()
     process = Process(target=_serve, args=(told,), daemon=True)
     process.start()
-    yield f"http://127.0.0.1:{told.get(timeout=60)}"
+    yield f"http://127.0.0.1:{told.get(timeout=600)}"
     process.terminate()
     process.join()
 
@@ -212,6 +247,7 @@ def _fresh(folder: Path) -> None:
 def _arguments() -> argparse.Namespace:
     parser = arguments("Times downloads from a loopback server.")
     parser.add_argument("--images", type=int, default=5000, help="how many to fetch (default 5000)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is run, in turn (default 3)")
     parser.add_argument(
         "--img2dataset", metavar="COMMAND", default=shutil.which("img2dataset"), help="img2dataset's command"
     )

@@ -4,6 +4,7 @@ Nothing is ever unpacked to disk: members are read into memory, one at a time, u
 """
 
 import io
+import re
 import stat
 import tarfile
 import zipfile
@@ -27,6 +28,10 @@ RATIO_FREE = 1_000_000
 """Members up to this many bytes unpacked may have any ratio."""
 
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+"""A member's name that leads nowhere, as those of our own tars."""
+
+
 class ArchiveError(DataError):
     """An archive that is damaged, or that no honest tool would have written."""
 
@@ -34,7 +39,7 @@ class ArchiveError(DataError):
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
     """Write members in the given order, without owner or time: equal members give equal bytes. Returns their number."""
     seen: set[str] = set()
-    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+    with replacing(path) as temporary, _new_tar(temporary) as tar:
         for name, data in members:
             _check_name(path, name, seen)
             entry = tarfile.TarInfo(name)
@@ -43,6 +48,11 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
             entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(data))
     return len(seen)
+
+
+def _new_tar(path: Path) -> tarfile.TarFile:
+    # Members lie in memory; tarfile would copy them by 16 KiB.
+    return tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT, copybufsize=MEMBER_LIMIT)
 
 
 def read_tar(path: Place) -> Iterator[tuple[str, bytes]]:
@@ -181,10 +191,14 @@ def _danger(entry: zipfile.ZipInfo, member_limit: int) -> str | None:
 
 
 def _check_name(path: Place, name: str, seen: set[str]) -> None:
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
-        raise ArchiveError(f"{path}: member name {name!r} leads out of the archive's folder")
-    normal = "/".join(parts)
+    normal = name if PLAIN_NAME.fullmatch(name) else _checked_path(path, name)
     if normal in seen:
         raise ArchiveError(f"{path}: member name {name!r} occurs twice")
     seen.add(normal)
+
+
+def _checked_path(path: Place, name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
+        raise ArchiveError(f"{path}: member name {name!r} leads out of the archive's folder")
+    return "/".join(parts)

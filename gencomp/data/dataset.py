@@ -13,6 +13,48 @@ Factor = Annotated[float, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
+class PaperSelection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="paper"
+):
+    """The paper's set: reduced, JPEG, colour photographs only."""
+
+    longer_side: Count
+    """Longer side after reduction, pixels."""
+    interpolation: Literal["bicubic", "area"] = "bicubic"
+    """How images are reduced: as the paper's were, or each pixel the mean of what it covers, in half the time."""
+    minimum_downscale: Factor
+    """An image reduced by less than this factor is dropped as too small."""
+    minimum_side: Count
+    """An image whose shorter side is below this after reduction is dropped as too small, pixels."""
+    jpeg_quality: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    """JPEG quality."""
+    maximum_saturation: Share
+    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
+    maximum_brightness: Share
+    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
+
+
+class CleanSelection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="clean"
+):
+    """The set without the paper's JPEG and scale signature: Lanczos, a random factor per image, PNG."""
+
+    seed: int
+    """Seed of the factors; an image's factor depends on it and the image's key alone."""
+    shorter_side: Count
+    """Least shorter side after reduction, pixels; the strongest reduction reaches it."""
+    minimum_downscale: Factor
+    """The weakest reduction; an image that cannot be reduced by it is dropped as too small."""
+    maximum_saturation: Share
+    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
+    maximum_brightness: Share
+    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
+
+
+Reduction = PaperSelection | CleanSelection
+"""The recipes that make a new file of every image."""
+
+
 class SampleSource(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="sample"
 ):
@@ -80,10 +122,14 @@ class OpenImagesSource(
     """Which images of the lists are wanted."""
     masks: MaskSource | None = None
     """The object masks; none: no label maps."""
+    reduced: Reduction | None = None
+    """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.archives is None):
             raise ValueError("either images or archives has to be given, and not both")
+        if self.reduced and self.masks:
+            raise ValueError("masks belong to originals, which reduced does not keep")
 
 
 class CityscapesSource(
@@ -141,49 +187,20 @@ class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
     license: str | None = None
     """Terms of the whole set, which travel with each of its images."""
+    reduced: Reduction | None = None
+    """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
 
     def __post_init__(self) -> None:
         if self.split_column and not self.column:
             raise ValueError("split_column needs column, since plain text has no columns")
 
 
+def reduction(source: "Source") -> Reduction | None:
+    """The recipe that a source applies to what arrives, None where originals are kept."""
+    return source.reduced if isinstance(source, OpenImagesSource | ListSource) else None
+
+
 Source = SampleSource | OpenImagesSource | CityscapesSource | FolderSource | TarSource | ListSource
-
-
-class PaperSelection(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="paper"
-):
-    """The paper's set: reduced by bicubic interpolation, JPEG, colour photographs only."""
-
-    longer_side: Count
-    """Longer side after reduction, pixels."""
-    minimum_downscale: Factor
-    """An image reduced by less than this factor is dropped as too small."""
-    minimum_side: Count
-    """An image whose shorter side is below this after reduction is dropped as too small, pixels."""
-    jpeg_quality: Annotated[int, msgspec.Meta(ge=1, le=100)]
-    """JPEG quality."""
-    maximum_saturation: Share
-    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
-    maximum_brightness: Share
-    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
-
-
-class CleanSelection(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="recipe", tag="clean"
-):
-    """The set without the paper's JPEG and scale signature: Lanczos, a random factor per image, PNG."""
-
-    seed: int
-    """Seed of the factors; an image's factor depends on it and the image's key alone."""
-    shorter_side: Count
-    """Least shorter side after reduction, pixels; the strongest reduction reaches it."""
-    minimum_downscale: Factor
-    """The weakest reduction; an image that cannot be reduced by it is dropped as too small."""
-    maximum_saturation: Share
-    """An image with a mean S (HSV, after reduction) above this is dropped as saturated."""
-    maximum_brightness: Share
-    """An image with a mean V (HSV, after reduction) above this is dropped as bright."""
 
 
 class PlainSelection(

@@ -1,4 +1,7 @@
-"""From a source to raw tars: every image asked for is decoded to its end, and ends in the manifest with its outcome."""
+"""From a source to raw tars: every image asked for is decoded to its end, and ends in the manifest with its outcome.
+
+The tars hold originals, or where the source says so, what a recipe makes of them: then one decoding does for both.
+"""
 
 import bisect
 import functools
@@ -15,15 +18,16 @@ import msgspec
 
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
-from gencomp.data.dataset import SPLITS, DatasetConfig, Subset
+from gencomp.data.dataset import SPLITS, DatasetConfig, Subset, reduction
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
 from gencomp.data.forecast import amount, forecast, in_tar
-from gencomp.data.manifest import Annotation, Part, RawItem, RawManifest, RawSidecar, tally
+from gencomp.data.manifest import REFUSALS, Annotation, Part, RawItem, RawManifest, RawSidecar, tally
 from gencomp.data.partitions import FEW, ItemRecord, Records, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.rows import Rows, rows
+from gencomp.data.selection import Size, select
 from gencomp.data.workers import at_once
 
 X = TypeVar("X")
@@ -52,6 +56,19 @@ class Chosen:
         return (decoder.decode(row) for split in self._listing.groups() for row in self._listing.sorted(split))
 
 
+class Stored(NamedTuple):
+    """What is kept of an image, and the size of the file that was fetched."""
+
+    data: bytes
+    extension: str
+    size: Size
+    """Of what is kept: stored width and height, pixels."""
+    orientation: int
+    """EXIF orientation 1..8 that turns it upright."""
+    fetched: Size
+    """Stored width and height; upright ones of an image that was reduced."""
+
+
 class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
     """The outcome of one partition; rejected images cannot be had or used."""
 
@@ -75,7 +92,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
     missing = Counter[str]()
 
     def check(record: RawRecord) -> None:
-        missing.update(item.reason for item in record.items if item.reason)
+        missing.update(item.reason for item in record.items if item.reason and item.reason not in REFUSALS)
         _check_missing(dataset, missing, asked, config.maximum_missing)
 
     def foresee(names: Sequence[str]) -> str | None:
@@ -190,22 +207,36 @@ def _fetch_one(
         if request.key is None:
             raise Rejected("bad-id")
         data = reader.read(request, config.maximum_megabytes * 10**6)
-        photograph = examine(data, config.maximum_megapixels * 10**6)
+        stored = _stored(request, request.key, data, config)
     except Rejected as error:
         return _item(request, data, reason=error.reason), []
+    original = stored.fetched if stored.data is not data else (None, None)
     sidecar = RawSidecar(
         id=request.id,
         key=request.key,
         split=request.split,
-        width=photograph.width,
-        height=photograph.height,
-        orientation=request.orientation or photograph.orientation,
+        width=stored.size[0],
+        height=stored.size[1],
+        orientation=stored.orientation,
         author=request.author,
         license=request.license,
         title=request.title,
+        original_width=original[0],
+        original_height=original[1],
     )
-    files = [(f"{request.key}.{photograph.extension}", data), (f"{request.key}.json", manifest.encode(sidecar))]
-    return _item(request, data, sidecar=sidecar, part=part), files
+    files = [(f"{request.key}.{stored.extension}", stored.data), (f"{request.key}.json", manifest.encode(sidecar))]
+    return _item(request, data, stored=stored, part=part), files
+
+
+def _stored(request: Request, key: str, data: bytes, config: DatasetConfig) -> Stored:
+    """The original, or what the source's recipe makes of it. Raises Rejected."""
+    pixels, recipe = config.maximum_megapixels * 10**6, reduction(config.source)
+    if recipe:
+        selected = select(recipe, key, data, "", request.orientation, pixels)
+        return Stored(selected.data, selected.extension, selected.size, 1, selected.original_size)
+    photograph = examine(data, pixels)
+    size = photograph.width, photograph.height
+    return Stored(data, photograph.extension, size, request.orientation or photograph.orientation, size)
 
 
 def _item(
@@ -213,7 +244,7 @@ def _item(
     data: bytes,
     *,
     reason: str | None = None,
-    sidecar: RawSidecar | None = None,
+    stored: Stored | None = None,
     part: str | None = None,
 ) -> RawItem:
     return RawItem(
@@ -224,8 +255,8 @@ def _item(
         reason=reason,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest() if data else None,
-        width=sidecar.width if sidecar else None,
-        height=sidecar.height if sidecar else None,
+        width=stored.fetched[0] if stored else None,
+        height=stored.fetched[1] if stored else None,
         author=request.author,
         license=request.license,
         title=request.title,

@@ -13,7 +13,7 @@ import json
 import os
 import random
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the package index at import otherwise
 
@@ -44,6 +44,7 @@ UNLABELLED = 65535
 """The id of all pixels of a picture without a label map, beyond those of any dataset's classes."""
 
 
+Number = TypeVar("Number", bound=np.generic)
 Encoded = tuple[str, dict[str, bytes]]
 """Key of a sample, and its files by the ending of their names."""
 Metadata = dict[str, object]
@@ -283,8 +284,10 @@ def _window(loader: Loader, epoch: int, raw: Encoded) -> Window:
 def _augmented(loader: Loader, epoch: int, sample: Sample, window: int) -> Sample:
     """The crop and flip of one sample in one epoch, the same for its image, label map and edges."""
     small = min(sample.image.shape[:2]) < loader.crop
-    transform = _transform(loader.crop, window, loader.colour_jitter, small)
     seed = derived_seed(loader.seed, "augmentation", epoch, sample.key)
+    if window == loader.crop and not small and not loader.colour_jitter:
+        return _cut(sample, loader.crop, random.Random(seed))
+    transform = _transform(loader.crop, window, loader.colour_jitter, small)
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
     maps = [m for m in (sample.labels, sample.edges) if m is not None]
     result = transform(image=sample.image, masks=[m.astype(np.int32) for m in maps])
@@ -294,6 +297,26 @@ def _augmented(loader: Loader, epoch: int, sample: Sample, window: int) -> Sampl
         labels=None if sample.labels is None else next(cropped).astype(np.int64),
         edges=None if sample.edges is None else next(cropped).astype(np.uint8),
     )
+
+
+def _cut(sample: Sample, crop: int, draw: random.Random) -> Sample:
+    """The crop and flip that Albumentations would draw, without what it does around them, which takes as long as the
+    tar does."""
+    draw.random()  # it asks first whether to do anything at all
+    starts = [int((side - crop + 1) * draw.random()) for side in sample.image.shape[:2]]
+    square = tuple(slice(start, start + crop) for start in starts)
+    flipped = draw.random() < 0.5
+    image, labels, edges = sample.image[square], sample.labels, sample.edges
+    return sample._replace(
+        image=np.asarray(cv2.flip(image, 1), np.uint8) if flipped else image.copy(),
+        labels=None if labels is None else _part(labels, square, flipped),
+        edges=None if edges is None else _part(edges, square, flipped),
+    )
+
+
+def _part(array: NDArray[Number], square: tuple[slice, ...], flipped: bool) -> NDArray[Number]:
+    """A copy: a view would keep the whole array."""
+    return array[square][:, ::-1].copy() if flipped else array[square].copy()
 
 
 @functools.cache  # one for each side of a window, since making one takes as long as using it

@@ -16,6 +16,10 @@ from gencomp.data.places import Place, content
 T = TypeVar("T")
 
 
+REFUSALS = frozenset({"too-small", "greyscale", "not-rgb", "saturated", "bright"})
+"""Why a recipe leaves an image out that can be decoded; all other reasons are those of the download."""
+
+
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One tar of a stage's output; `count` samples."""
 
@@ -34,7 +38,8 @@ class Annotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class RawItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One image that was asked for; a rejected one has a `reason` and no `part`. Width and height in stored pixels."""
+    """One image that was asked for; a rejected one has a `reason` and no `part`. Bytes, SHA-256, width and height are
+    those of the file that was fetched, in stored pixels; upright ones where only a reduced copy is kept."""
 
     id: str
     key: str | None
@@ -62,8 +67,9 @@ class RawManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     annotations: list[Annotation]
 
 
-class RawSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The `<key>.json` beside a raw image; `orientation` is the EXIF code 1..8 that turns the pixels upright."""
+class RawSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The `<key>.json` beside a raw image; `orientation` is the EXIF code 1..8 that turns the pixels upright. Original
+    sizes are there where the image is a reduced copy, and those of the upright original, pixels."""
 
     id: str
     key: str
@@ -74,6 +80,8 @@ class RawSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     author: str | None
     license: str | None
     title: str | None
+    original_width: int | None = None
+    original_height: int | None = None
 
 
 class LabelClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

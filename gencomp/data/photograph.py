@@ -42,8 +42,14 @@ def examine(data: bytes, maximum_pixels: int) -> Photograph:
     Raises Rejected: `not-an-image`, `corrupt` (starts like an image, or ends too early), `too-large`.
     """
     # A JPEG's bits are read to the last; of its pixels, every eighth in each direction shows as well that they can be.
-    image, size = _decoded(data, maximum_pixels, reduction=8)
+    # Of its colours, the brightness does.
+    image, size = _decoded(data, maximum_pixels, reduction=8, mode="L")
     return Photograph(*size, FORMATS[image.format or ""], orientation(image))
+
+
+def undecoded(data: bytes, maximum_pixels: int) -> Image.Image:
+    """The image of which no more than its header is read yet. Raises Rejected as `examine` does."""
+    return _decoded(data, maximum_pixels, reduction=0)[0]
 
 
 def decode(data: bytes, maximum_pixels: int) -> Image.Image:
@@ -57,8 +63,11 @@ def decode_reduced(data: bytes, maximum_pixels: int, least: int) -> Image.Image:
     return _decoded(data, maximum_pixels, reduction=8, least=least)[0]
 
 
-def _decoded(data: bytes, maximum_pixels: int, reduction: int, least: int = 1) -> tuple[Image.Image, tuple[int, int]]:
-    """The image, a JPEG reduced while it is decoded to a longer side of `least` pixels or more, and its full size."""
+def _decoded(
+    data: bytes, maximum_pixels: int, reduction: int, least: int = 1, mode: str | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The image, a JPEG reduced while it is decoded to a longer side of `least` pixels or more, perhaps in another
+    mode, and its full size. A reduction of 0 decodes nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -66,8 +75,10 @@ def _decoded(data: bytes, maximum_pixels: int, reduction: int, least: int = 1) -
             if image.width * image.height > maximum_pixels:
                 raise Rejected("too-large", f"{image.width} x {image.height}")
             size = image.size
+            if not reduction:
+                return image, size
             width, height = (max(1, side // reduction, -(-side * least // max(size))) for side in size)
-            image.draft(None, (width, height))
+            image.draft(mode, (width, height))
             image.load()
     except Rejected:
         raise

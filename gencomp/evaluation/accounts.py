@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gencomp.data.dataset import SPLITS, Split
-from gencomp.data.manifest import RawItem, RawManifest, ShardManifest, digest, read
+from gencomp.data.manifest import REFUSALS, RawItem, RawManifest, ShardManifest, digest, read
 
 End = Literal["kept", "refused", "lost"]
 ENDS: tuple[End, ...] = ("kept", "refused", "lost")
@@ -94,7 +94,8 @@ def _outcomes(download: RawManifest, shards: ShardManifest, splits: Sequence[Spl
     found["kept", ""] = Counter()
     for item in download.items:
         end: End = "refused" if item.id in rejected else "kept"
-        found["lost" if item.outcome == "rejected" else end, rejected.get(item.id, "")][item.split] += 1
+        lost = item.outcome == "rejected" and item.reason not in REFUSALS
+        found["lost" if lost else end, rejected.get(item.id, "")][item.split] += 1
     ordered = sorted(found.items(), key=lambda entry: (ENDS.index(entry[0][0]), -entry[1].total(), entry[0][1]))
     return [Outcome(end, reason, [counts[split] for split in splits]) for (end, reason), counts in ordered]
 

@@ -15,14 +15,15 @@ import pytest
 
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples
-from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset
+from gencomp.data.dataset import CleanSelection, DatasetConfig, PaperSelection, PlainSelection, Subset
 from gencomp.data.download import chosen, download, in_order, partitioned
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
-from gencomp.data.manifest import RawManifest
+from gencomp.data.manifest import RawManifest, RawSidecar
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.request import Request
 from gencomp.data.rows import rows
+from gencomp.data.selection import select
 
 Make = Callable[..., bytes]
 LIMITS = {"maximum_megabytes": 64, "maximum_megapixels": 1}
@@ -93,6 +94,46 @@ def test_original_bytes_and_their_authors_are_kept(troubled: Any, tmp_path: Path
         assert sidecar["author"] == items[key].author == f"Åsa {key}"
         assert sidecar["license"] == items[key].license == "https://creativecommons.org/licenses/by/2.0/"
         assert (sidecar["orientation"], items[key].part) == (8 if key == "9e" else 1, name)
+
+
+def test_reduced_copies_are_kept_without_their_originals_and_a_broken_one_is_found(
+    troubled: Any, tmp_path: Path, make_photo: Make
+) -> None:
+    recipe = PaperSelection(
+        longer_side=48,
+        interpolation="area",
+        minimum_downscale=1.25,
+        minimum_side=1,
+        jpeg_quality=95,
+        maximum_saturation=1.0,
+        maximum_brightness=1.0,
+    )
+    troubled.add("4a", make_photo(74, 59, 40))
+    url = troubled.write()
+    source = msgspec.structs.replace(mirror(url), masks=None, reduced=recipe)
+    settings = msgspec.structs.replace(config(url, maximum_missing=7 / 13), source=source)
+    with Fetcher() as fetcher:
+        out = download("photos", settings, OpenImages(source, fetcher, tmp_path), tmp_path / "scratch")
+    items = {item.id: item for item in manifest.read(out / "manifest.json", RawManifest).items}
+    assert (items["30"].reason, items["33"].reason, items["4a"].reason) == ("corrupt", "too-large", "too-small")
+    found = {key: files for path in out.glob("*.tar") for key, files in read_samples(path)}
+    assert sorted(found) == ["0a", "0b", "1c", "2d", "9e"]
+    original = (troubled.root / "validation" / "9e.jpg").read_bytes()
+    assert found["9e"]["jpg"] == select(recipe, "9e", original, "jpg", 8, 10**6).data
+    assert (items["9e"].bytes, items["9e"].sha256) == (len(original), sha256(original).hexdigest())
+    sidecar = msgspec.json.decode(found["9e"]["json"], type=RawSidecar)
+    assert (sidecar.width, sidecar.height, sidecar.orientation) == (31, 48, 1)
+    assert (sidecar.original_width, sidecar.original_height) == (61, 93) == (items["9e"].width, items["9e"].height)
+
+
+def test_masks_and_reduced_copies_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="masks belong to originals"):
+        msgspec.structs.replace(
+            mirror("file:///bucket"),
+            reduced=CleanSelection(
+                seed=1, shorter_side=9, minimum_downscale=1.0, maximum_saturation=1.0, maximum_brightness=1.0
+            ),
+        )
 
 
 def test_annotations_are_kept_as_they_were_fetched(troubled: Any, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ import hashlib
 import io
 import itertools
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +20,10 @@ from gencomp.data.archive import write_tar
 from gencomp.data.loader import (
     Batch,
     Loader,
+    Sample,
     Window,
+    _cut,
+    _transform,
     _window,
     decode,
     encoded_samples,
@@ -129,6 +135,26 @@ def test_a_batch_that_does_not_divide_and_an_empty_split_are_refused(photo_shard
         loader(photo_shards).batches(0, ranks=2)
     with pytest.raises(ValueError, match="no samples in split test"):
         next(Loader(photo_shards, "test", 1, 48, 1).batches(0))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(24, 90), st.integers(24, 90), st.booleans())
+def test_what_is_only_cut_and_flipped_is_what_albumentations_makes(
+    seed: int, height: int, width: int, mapped: bool
+) -> None:
+    pixels = np.random.default_rng(seed)
+    image = pixels.integers(0, 256, (height, width, 3), np.uint8)
+    labels, edges = pixels.integers(0, 40_000, (height, width)), pixels.integers(0, 2, (height, width), np.uint8)
+    found = _cut(Sample("k", image, *((labels, edges) if mapped else (None, None)), {}), 24, random.Random(seed))
+    transform = _transform(24, 24, 0.0, small=False)
+    transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    expected = transform(image=image, masks=[labels.astype(np.int32), edges.astype(np.int32)])
+    assert np.array_equal(found.image, expected["image"]) and found.image.dtype == np.uint8
+    if not mapped:
+        assert found.labels is None and found.edges is None
+        return
+    assert found.labels is not None and found.edges is not None
+    assert np.array_equal(found.labels, expected["masks"][0]) and found.labels.dtype == np.int64
+    assert np.array_equal(found.edges, expected["masks"][1]) and found.edges.dtype == np.uint8
 
 
 def test_whole_samples_are_read_in_the_order_of_the_tars(photo_shards: Path) -> None:

@@ -4,6 +4,7 @@ import colorsys
 import io
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +56,25 @@ def test_paper_reduces_by_bicubic_interpolation_into_jpeg_of_the_stated_quality(
     expected = io.BytesIO()
     Image.open(io.BytesIO(data)).resize((26, 40), Image.Resampling.BICUBIC).save(expected, "JPEG", quality=95)
     assert selected == Selected(expected.getvalue(), "jpg", (26, 40), (61, 93))
+
+
+def test_paper_by_area_gives_each_pixel_the_mean_of_what_it_covers(make_photo: Make) -> None:
+    data = make_photo(1, 80, 60, "PNG")
+    by_area = msgspec.structs.replace(PAPER, interpolation="area")
+    pixels = np.asarray(Image.open(io.BytesIO(data))).astype(np.uint16)
+    means = (pixels[::2, ::2] + pixels[::2, 1::2] + pixels[1::2, ::2] + pixels[1::2, 1::2] + 2) // 4
+    expected = io.BytesIO()
+    Image.fromarray(means.astype(np.uint8)).save(expected, "JPEG", quality=95)
+    assert apply(by_area, data) == Selected(expected.getvalue(), "jpg", (40, 30), (80, 60))
+    assert apply(by_area, data).data != apply(PAPER, data).data
+
+
+def test_an_image_of_unknown_orientation_is_turned_by_what_its_file_says(make_photo: Make) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = make_photo(1, 93, 61, exif=exif)
+    turned = select(PAPER, "k", data, "jpg", None, 10**6)
+    assert turned == apply(PAPER, data, code=6) and turned.original_size == (61, 93)
 
 
 def test_paper_keeps_from_a_factor_of_one_and_a_quarter_on(make_photo: Make) -> None:
@@ -118,6 +138,15 @@ def test_none_keeps_the_original_bytes(make_photo: Make, form: str, extension: s
     data = make_photo(1, 33, 17, form)
     assert apply(PLAIN, data, extension) == Selected(data, extension, (33, 17), (33, 17))
     assert apply(REDUCED, data, extension).data == data
+
+
+def test_none_decodes_no_jpeg_that_it_keeps_and_every_one_that_it_changes(make_photo: Make) -> None:
+    data = make_photo(1, 93, 61)[:-300]
+    assert apply(PLAIN, data, "jpg").data == data
+    for how in ({"code": 6}, {"config": PlainSelection(minimum_side=8, longer_side=32)}):
+        with pytest.raises(Rejected, match="corrupt"):
+            apply(**{"config": PLAIN, "data": data, "extension": "jpg", **how})
+    assert reason(PLAIN, Image.open(io.BytesIO(make_photo(1, 33, 7)))) == "too-small"
 
 
 def test_none_reduces_only_what_is_larger(make_photo: Make) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -74,12 +75,15 @@ def troubled(bucket: Any, make_photo: Make, make_mask: Make) -> str:
 REST: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
 
 
-def build(url: str, folder: Path, selection: SelectionConfig = PAPER) -> tuple[Path, ShardManifest]:
-    config = DatasetConfig(source=mirror(url), selection=selection, shard_samples=2, maximum_missing=1.0, **REST)
+def build(url: str, folder: Path, selection: SelectionConfig = PAPER, **fields: Any) -> tuple[Path, ShardManifest]:
+    """`fields` are those of the source."""
+    source = msgspec.structs.replace(mirror(url), **fields)
+    config = DatasetConfig(source=source, selection=selection, shard_samples=2, maximum_missing=0.2, **REST)
     with Fetcher() as fetcher:
-        raw = download("photos", config, OpenImages(mirror(url), fetcher, folder), folder / "raw")
+        raw = download("photos", config, OpenImages(source, fetcher, folder), folder / "raw")
     items = manifest.read(raw / "manifest.json", RawManifest).items
-    semantics = write_semantics("photos", raw, OpenImagesLabels(raw / "annotations", items), folder / "semantics")
+    labels = OpenImagesLabels(raw / "annotations", items) if source.masks else None
+    semantics = write_semantics("photos", raw, labels, folder / "semantics")
     out = write_shards("photos", raw, semantics, selection, 10**6, folder / "shards")
     return out, manifest.read(out / "manifest.json", ShardManifest)
 
@@ -102,6 +106,17 @@ def test_every_image_asked_for_is_a_sample_or_a_reject_with_its_reason(troubled:
     assert sorted(samples(out)) == ["0a", "0b", "1c", "2d", "3e", "9f"]
     assert shards.counts.asked == 13 == shards.counts.kept + sum(shards.counts.rejected.values())
     assert (shards.counts.kept, shards.counts.labelled, shards.classes, shards.recipe) == (6, 2, 3, "paper")
+
+
+def test_reducing_as_images_arrive_gives_the_samples_and_rejects_of_reducing_originals(
+    troubled: str, tmp_path: Path
+) -> None:
+    kept, after = build(troubled, tmp_path / "a", masks=None)
+    out, before = build(troubled, tmp_path / "b", PlainSelection(minimum_side=1), masks=None, reduced=PAPER)
+    assert samples(out) == samples(kept) and len(samples(out)) == 6
+    assert (before.rejects, before.counts) == (after.rejects, after.counts)
+    again, _ = build(troubled, tmp_path / "c", PlainSelection(minimum_side=1), masks=None, reduced=PAPER)
+    assert contents(again) == contents(out)
 
 
 def test_shards_are_numbered_without_gaps_and_described_exactly(troubled: str, tmp_path: Path) -> None:
