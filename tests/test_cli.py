@@ -347,9 +347,12 @@ def test_a_reader_who_has_seen_enough_is_no_error(run: Run, stream: Path) -> Non
 def test_an_ended_command_leaves_nothing_and_says_nothing_odd(run: Run, number: signal.Signals) -> None:
     """One that is in the middle of a write, of which it has told what it is called."""
     program = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from gencomp import cli, files
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup or in the background,
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these are ignored
 
 def slowly(target, force):
     print(*Path().glob(".gencomp-*.tmp"), flush=True)
