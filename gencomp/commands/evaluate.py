@@ -20,8 +20,9 @@ from gencomp.commands.comparing import (
 from gencomp.commands.options import FilePath, model_option
 from gencomp.files import RefusedError
 
-RATES = (0.0181, 0.0363, 0.0726)
-"""Bits per pixel: the bounds of the paper's models of 2, 4 and 8 channels."""
+RATES = (0.0181, 0.0363, 0.0513, 0.0726)
+"""Bits per pixel: the bounds of the paper's models of 2, 4 and 8 channels, and one between, since a BD-rate needs four
+points."""
 
 
 class Rates(click.ParamType):
@@ -82,7 +83,7 @@ def evaluate(
     decoded pictures and tables are in DIR too. What was coded and measured is kept by content: a run that was broken
     off goes on when it is repeated, and one with another model codes no picture by JPEG again.
 
-    The page has BD-rates of curves of four points and more: a nested model needs four --rates for one. --full adds
+    The page has BD-rates of curves of four points and more, so a nested model needs four --rates for one. --full adds
     KID, and --segmentation with --labels the mIoU of what a network still sees.
 
     Needs gencomp[eval]; LPIPS needs `gencomp weights fetch` once.
