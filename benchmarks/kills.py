@@ -227,6 +227,9 @@ class Hunt:
         """Kill one process; flows are started, and end, until there was one to kill."""
         while True:
             aim = self._aim()
+            if self._is_repeated(aim):  # what was hit less is done in this checkout
+                self.to_the_end()
+                aim = self._aim()
             if self._flow is None:
                 # Whatever is killed with its own server needs a minute until the next one answers.
                 self._flow = self._tree.start(**({} if aim.kind == "server" else {"PREFECT_API_URL": self._api}))
@@ -262,6 +265,14 @@ class Hunt:
         else:
             part = self._draws.choice(parts)
         return Aim(kind, part, self._draws.random())
+
+    def _is_repeated(self, aim: Aim) -> bool:
+        """Whether another stage of the whole run was hit less often than the one that is aimed at."""
+        if aim.kind not in ("stage", "worker"):
+            return False
+        hits = Counter(self.done.victims)
+        parts = [part for part, kinds in self._run.kinds.items() if aim.kind in kinds and part != START]
+        return hits[f"{aim.kind} {aim.part}"] > min(hits[f"{aim.kind} {part}"] for part in parts)
 
     def _strike(self, flow: subprocess.Popen[bytes], aim: Aim) -> str | None:
         """Wait for the moment, and kill; None when the flow ended, or the part, before there was anything to kill."""
