@@ -62,6 +62,10 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 NONE = Bar("<=", 0)
 
 
+HITTABLE = 1.0
+"""Seconds; a shorter stage is hit by luck alone."""
+
+
 class Member(NamedTuple):
     """A living process of a flow."""
 
@@ -271,8 +275,9 @@ class Hunt:
         if aim.kind not in ("stage", "worker"):
             return False
         hits = Counter(self.done.victims)
-        parts = [part for part, kinds in self._run.kinds.items() if aim.kind in kinds and part != START]
-        return hits[f"{aim.kind} {aim.part}"] > min(hits[f"{aim.kind} {part}"] for part in parts)
+        parts = [part for part, seconds in self._run.seconds.items() if seconds >= HITTABLE and part != START]
+        parts = [part for part in parts if aim.kind in self._run.kinds[part]]
+        return bool(parts) and hits[f"{aim.kind} {aim.part}"] > min(hits[f"{aim.kind} {part}"] for part in parts)
 
     def _strike(self, flow: subprocess.Popen[bytes], aim: Aim) -> str | None:
         """Wait for the moment, and kill; None when the flow ended, or the part, before there was anything to kill."""
