@@ -59,11 +59,9 @@ IMAGES = 104
 """So many that Dask's workers download and shard them."""
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 """Of scikit-image; what is cut out of them is downloaded."""
-NONE = Bar("<=", 0)
-
-
 HITTABLE = 1.0
 """Seconds; a shorter stage is hit by luck alone."""
+NONE = Bar("<=", 0)
 
 
 class Member(NamedTuple):
