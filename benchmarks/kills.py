@@ -138,7 +138,8 @@ class Tree:
         parents: dict[int, int] = {}
         for number, process in family.items():
             with contextlib.suppress(psutil.Error):
-                words[number], parents[number] = process.cmdline(), process.ppid()
+                if line := process.cmdline():  # of one that is just being started or ending there is none
+                    words[number], parents[number] = line, process.ppid()
         return [Member(family[number], *_placed(number, words, parents)) for number in words]
 
     def ended(self, seconds: float) -> bool:
