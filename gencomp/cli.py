@@ -642,10 +642,13 @@ def _in_parallel(planned: list[Job], work: Callable[[Job, Progress], Result], jo
     """The jobs, so many at a time, which share the threads that one would have."""
     import torch
 
-    if jobs > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    share = max(1, torch.get_num_threads() // jobs)
+
+    def prepare() -> None:  # in each thread: oneDNN does not hear of what another one has set
+        torch.set_num_threads(share)
+
     with moving_line("files") as progress:
-        return carry_out(planned, work, threads=jobs, force=force, progress=progress)
+        return carry_out(planned, work, threads=jobs, force=force, progress=progress, prepare=prepare)
 
 
 def _sum_up(target: Path, tally: Tally) -> None:

@@ -72,8 +72,9 @@ def carry_out(
     threads: int,
     force: bool,
     progress: Progress,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """Do the jobs whose target is not there, or all with `force`, so many at a time.
+    """Do the jobs whose target is not there, or all with `force`, so many at a time. Each thread calls `prepare` first.
 
     One that fails, or whose target is another one's too, gives a line on stderr and is counted. Work calls what it is
     given after each of its parts, which is where it ends when all of it is interrupted.
@@ -81,7 +82,7 @@ def carry_out(
     waiting, failed = _without_rivals(jobs)
     todo = [job for job in waiting if force or not job.target.exists()]
     done = []
-    pool, interrupted = ThreadPoolExecutor(threads), threading.Event()
+    pool, interrupted = ThreadPoolExecutor(threads, initializer=prepare), threading.Event()
 
     def go_on(part: int, parts: int) -> None:
         if interrupted.is_set():
