@@ -24,8 +24,8 @@ from gencomp.data.failure import DataError
 from gencomp.data.manifest import ShardManifest, read
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
 from gencomp.evaluation.held_out import HeldOutError, HeldOutSample, folder_images, held_out_samples
-from gencomp.evaluation.recognised import true_labels
-from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError, interval, load_network
+from gencomp.evaluation.recognised import Contestant, true_labels
+from gencomp.evaluation.segmentation import Network, SegmentationError, interval, load_network
 
 LIMITS = (0.0363, 0.0726)
 """Bits per pixel."""
@@ -52,17 +52,6 @@ class Coded(NamedTuple):
     pixels: Pixels
     fits: bool
     """Whether the file is within what was asked for."""
-
-
-class Contestant:
-    """All that was measured of one codec at one limit."""
-
-    def __init__(self, classes: int) -> None:
-        self.confusion = Confusion(classes)
-        self.rates: list[float] = []
-        """Bits per pixel, by picture."""
-        self.too_large = 0
-        """Pictures for which it cannot go that low."""
 
 
 def main() -> int:

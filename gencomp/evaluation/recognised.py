@@ -36,11 +36,15 @@ class Recognised(NamedTuple):
     images: int
 
 
-class _Seen:
+class Contestant:
+    """All that was measured of one codec at one rate."""
+
     def __init__(self, classes: int) -> None:
         self.confusion = Confusion(classes)
         self.rates: list[float] = []
+        """Bits per pixel, by picture."""
         self.too_large = 0
+        """Pictures for which it cannot go that low."""
 
 
 def true_labels(folder: Path, key: str) -> Ids:
@@ -69,10 +73,10 @@ def recognise(
     Each file is looked at once. Raises HeldOutError.
     """
     matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
-    seen: dict[tuple[str, str], _Seen] = {}
+    seen: dict[tuple[str, str], Contestant] = {}
 
     def count(name: str, beside: str, truth: Ids, drawn: Ids, match: Match | None) -> None:
-        one = seen.setdefault((name, beside), _Seen(len(network.classes)))
+        one = seen.setdefault((name, beside), Contestant(len(network.classes)))
         one.confusion.add(truth, drawn)
         if match is not None:
             one.rates.append(match.row.bpp)
@@ -129,7 +133,7 @@ class _Drawings:
         return self.drawn[row]
 
 
-def _line(name: str, beside: str, one: _Seen) -> Recognised:
+def _line(name: str, beside: str, one: Contestant) -> Recognised:
     low, high = interval(one.confusion.resampled_miou())
     bpp = sum(one.rates) / len(one.rates) if one.rates else None
     return Recognised(name, beside, bpp, one.confusion.scores(), low, high, one.too_large, len(one.confusion.pictures))
