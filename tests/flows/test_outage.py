@@ -74,8 +74,9 @@ def test_the_mlflow_server_and_then_the_prefect_server_are_away_and_nothing_is_l
             assert [(task["name"], task["state_type"]) for task in tasks] == [("train@gc", "COMPLETED")]
             said = logs(server, str(last["id"]))
             limits = ask_for_all(server, "v2/concurrency_limits/filter", {})
-        # Given back to another process than the one that lent it.
-        assert [(limit["name"], limit["active_slots"]) for limit in limits] == [("gpu", 0)]
+        # Given back to another process than the one that lent it. (The database that the home was made from may know
+        # the limits of other tests' deployments.)
+        assert {limit["name"]: limit["active_slots"] for limit in limits}["gpu"] == 0
         assert [line for line in said if line.startswith("step ")] == [f"step {n}" for n in range(10, trained + 1, 10)]
         client = MlflowClient(mlflow.uri)
         run = run_of(client, mlflow.uri, "content")
