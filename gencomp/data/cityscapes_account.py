@@ -81,7 +81,7 @@ def fetch_package(account: Account, name: str, target: Path, patience: Patience)
     with _logged_in(account, patience) as site:
         id = _package_id(site, account.site, name)
         words = site.page(f"{account.site}/md5-sum/?packageID={id}").text.split()
-        with Fetcher(attempts=patience.attempts, wait=patience.wait, cookies=site.client.cookies) as fetcher:
+        with Fetcher(attempts=patience.attempts, wait=patience.wait, cookies=site.client.cookies.jar) as fetcher:
             fetcher.required(f"{account.site}/file-handling/?packageID={id}", fetched)
     with fetched.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

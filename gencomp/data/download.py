@@ -8,6 +8,7 @@ import functools
 import hashlib
 import itertools
 import shutil
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from gencomp.data.photograph import examine
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.rows import Rows, rows
 from gencomp.data.selection import Size, select
-from gencomp.data.workers import at_once
+from gencomp.data.workers import at_once, processors
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -144,11 +145,11 @@ def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig,
 
     It has its share of `connections` threads, where partitions are fetched at once.
     """
-    threads = max(1, config.connections // at_once())
+    threads, decoding = max(1, config.connections // at_once()), _decoding()
     items: list[RawItem] = []
 
     def fetch(request: Request) -> tuple[RawItem, list[tuple[str, bytes]]]:
-        return _fetch_one(request, reader, config, tar.name)
+        return _fetch_one(request, reader, config, tar.name, decoding)
 
     def members() -> Iterator[tuple[str, bytes]]:
         ordered = sorted(partition.requests(), key=lambda request: request.key or "")
@@ -180,8 +181,10 @@ def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -
 def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: DatasetConfig, folder: Path) -> str:
     """What the images left to fetch will take, in a line. Raises DataError when the disk clearly cannot hold them."""
 
+    decoding = _decoding()
+
     def stored(request: Request) -> int:
-        _, files = _fetch_one(request, reader, config, "")
+        _, files = _fetch_one(request, reader, config, "", decoding)
         return sum(in_tar(len(data)) for _, data in files)
 
     ends = list(itertools.accumulate(partition.images for partition in left))
@@ -199,15 +202,22 @@ def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: D
     return str(found)
 
 
+def _decoding() -> threading.Semaphore:
+    """Bounds how many images are decoded at once, by this process' share of the processors: those of all connections
+    would take each other's place in the caches."""
+    return threading.Semaphore(max(1, processors() // at_once()))
+
+
 def _fetch_one(
-    request: Request, reader: Reader, config: DatasetConfig, part: str
+    request: Request, reader: Reader, config: DatasetConfig, part: str, decoding: threading.Semaphore
 ) -> tuple[RawItem, list[tuple[str, bytes]]]:
     data = b""
     try:
         if request.key is None:
             raise Rejected("bad-id")
         data = reader.read(request, config.maximum_megabytes * 10**6)
-        stored = _stored(request, request.key, data, config)
+        with decoding:
+            stored = _stored(request, request.key, data, config)
     except Rejected as error:
         return _item(request, data, reason=error.reason), []
     original = stored.fetched if stored.data is not data else (None, None)

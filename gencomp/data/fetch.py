@@ -4,20 +4,25 @@ import base64
 import email.utils
 import functools
 import hashlib
+import http.client
 import io
 import os
 import random
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import Request, getproxies, proxy_bypass, url2pathname
 
 import httpx
+import urllib3
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError, Rejected
@@ -31,7 +36,13 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may change when asked again."""
 TRANSIENT = frozenset({"unreachable", "wrong-length", "too-slow"})
 """Reasons that another attempt may remove."""
+MOVED = frozenset({301, 302, 303, 307, 308})
+"""Answers that say where the file is."""
 CHUNK = 1 << 20
+ARRIVING = 1 << 18
+"""Most bytes that are taken from a connection at once; what has arrived is taken whenever there is any."""
+HOSTS, IDLE = 32, 64
+"""Hosts to which connections are kept, and how many to each."""
 REDIRECTS = 10
 """Most redirects from a URL to its file."""
 LONGEST_PAUSE = 120.0
@@ -101,18 +112,14 @@ class Fetcher:
         wait: float = 1.0,
         timeout: float = 60.0,
         slowest: float = 1000.0,
-        cookies: httpx.Cookies | None = None,
+        cookies: CookieJar | None = None,
     ) -> None:
         self.patience = Patience(attempts, wait)
         self._timeout = timeout
         self._slowest = slowest
-        self._client = httpx.Client(
-            timeout=timeout,
-            limits=httpx.Limits(max_connections=None),
-            headers={"Accept-Encoding": "identity", "User-Agent": "gencomp"},
-            cookies=cookies,
-        )
-        self._not_before: dict[bytes, float] = {}
+        self._cookies = cookies
+        self._connections = _Connections(timeout)
+        self._not_before: dict[str, float] = {}
         """By host, the time of the monotonic clock at which it wants to be asked again."""
 
     def __reduce__(self) -> tuple[Callable[..., "Fetcher"], tuple[int, float, float, float]]:
@@ -123,22 +130,22 @@ class Fetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self._connections.close()
 
     def read(self, url: str, limit: int, *, length: int | None = None, md5: str | None = None) -> bytes:
         """The content of a URL; `length` in bytes and `md5` in base64 are compared where they are known."""
 
         def check() -> None:
-            check_known(buffer.getvalue(), length, md5)
+            check_known(pieces.joined(), length, md5)
 
-        buffer = io.BytesIO()
+        pieces = _Pieces()
         path = local_path(url)
         if path is not None:
-            _copy_local(path, limit, buffer)
+            _copy_local(path, limit, pieces)
             check()
         else:
-            self._copy(url, limit, _Arriving(buffer), check)
-        return buffer.getvalue()
+            self._copy(url, limit, _Arriving(pieces), check)
+        return pieces.joined()
 
     def file(self, url: str, target: Path, limit: int = ARCHIVE_LIMIT) -> None:
         """The content of a URL as a file that appears complete; a remote one that is there already is not asked for.
@@ -171,9 +178,9 @@ class Fetcher:
         if path is not None:
             return path.stat().st_size if path.is_file() else None
         try:
-            with self._answer(url, {}, "HEAD") as response:
-                stated = response.headers.get("Content-Length", "") if response.status_code == 200 else ""
-        except (Rejected, httpx.HTTPError, httpx.InvalidURL, ValueError):
+            with self._answer(url, {}, "HEAD") as (_, response):
+                stated = response.headers.get("Content-Length", "") if response.status == 200 else ""
+        except (Rejected, HTTPError, http.client.HTTPException, ValueError):
             return None
         return int(stated) if stated.isdecimal() else None
 
@@ -200,50 +207,63 @@ class Fetcher:
 
     def _copy_once(self, url: str, limit: int, out: "_Arriving") -> None:
         try:
-            with self._answer(url, out.request_headers()) as response:
-                self._check_status(response)
+            with self._answer(url, out.request_headers()) as (at, response):
+                self._check_status(at, response)
                 out.begin(response)
                 if out.complete:
                     return
                 if out.size + int(response.headers.get("Content-Length", 0)) > limit:
                     raise Rejected("too-large", f"{response.headers['Content-Length']} bytes, above {limit}")
                 self._copy_body(response, limit, out)
-        except httpx.RemoteProtocolError as error:
-            raise Transient("wrong-length" if out.size else "unreachable", str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Transient("unreachable", str(error) or type(error).__name__) from None
+        except (HTTPError, http.client.HTTPException, ValueError) as error:
+            ended = any(isinstance(argument, IncompleteRead) for argument in error.args)
+            detail = str(error) or type(error).__name__
+            raise Transient("wrong-length" if ended and out.size else "unreachable", detail) from None
         if out.expected is not None and out.size != out.expected:
             raise Transient("wrong-length", f"{out.size} bytes, {out.expected} expected")
 
     @contextmanager
-    def _answer(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[httpx.Response]:
-        """The answer at the end of the redirects, none of whose bodies is read. Raises Rejected: `refused`."""
-        request = self._client.build_request(method, url, headers=headers)
+    def _answer(
+        self, url: str, headers: dict[str, str], method: str = "GET"
+    ) -> Iterator[tuple[str, urllib3.BaseHTTPResponse]]:
+        """URL and answer at the end of the redirects, none of whose bodies is read. Raises Rejected: `refused`."""
         for _ in range(REDIRECTS):
-            self._await_turn(request.url.netloc)
-            response = self._client.send(request, stream=True)
+            self._await_turn(urlsplit(url).netloc)
+            response = self._asked(url, headers, method)
             try:
-                if response.next_request is None:
-                    yield response
+                target = response.headers.get("Location") if response.status in MOVED else None
+                if target is None:
+                    yield url, response
                     return
-                target = response.next_request.url
-                if target.scheme != "https" and (target.scheme, request.url.scheme) != ("http", "http"):
+                target = urljoin(url, target)
+                scheme = urlsplit(target).scheme
+                if scheme != "https" and (scheme, urlsplit(url).scheme) != ("http", "http"):
                     raise Rejected("refused", f"a redirect to {target}")
-                request = response.next_request
+                url = target
             finally:
-                response.close()
+                response.close()  # its connection too, unless the body was read to the end
         raise Rejected("refused", f"more than {REDIRECTS} redirects")
 
-    def _await_turn(self, host: bytes) -> None:
+    def _asked(self, url: str, headers: dict[str, str], method: str) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "gencomp", **headers}
+        if self._cookies is None:
+            return self._connections.ask(method, url, headers)
+        request = Request(url)
+        self._cookies.add_cookie_header(request)
+        response = self._connections.ask(method, url, headers | dict(request.header_items()))
+        self._cookies.extract_cookies(response, request)  # type: ignore[arg-type]  # of which it wants info()
+        return response
+
+    def _await_turn(self, host: str) -> None:
         while (left := self._not_before.get(host, 0.0) - time.monotonic()) > 0:
             time.sleep(left)
 
-    def _check_status(self, response: httpx.Response) -> None:
-        status = response.status_code
+    def _check_status(self, url: str, response: urllib3.BaseHTTPResponse) -> None:
+        status = response.status
         if status in GONE:
             raise Rejected("missing", f"HTTP {status}")
         if status in BUSY:
-            host, pause = response.url.netloc, asked_pause(response.headers.get("Retry-After", ""))
+            host, pause = urlsplit(url).netloc, asked_pause(response.headers.get("Retry-After", ""))
             until = time.monotonic() + min(pause, LONGEST_PAUSE)
             self._not_before[host] = max(until, self._not_before.get(host, 0.0))
             raise Transient("unreachable", f"HTTP {status}")
@@ -253,9 +273,9 @@ class Fetcher:
         if encoding != "identity":  # decoding has no bounds, and nobody asked for it
             raise Rejected("refused", f"Content-Encoding {encoding}")
 
-    def _copy_body(self, response: httpx.Response, limit: int, out: "_Arriving") -> None:
+    def _copy_body(self, response: urllib3.BaseHTTPResponse, limit: int, out: "_Arriving") -> None:
         start, before = time.monotonic(), out.size
-        for chunk in response.iter_raw():
+        while chunk := response.read1(ARRIVING, decode_content=False):
             out.write(chunk)
             if out.size > limit:
                 raise Rejected("too-large", f"above {limit} bytes")
@@ -271,10 +291,100 @@ def _fetcher(attempts: int, wait: float, timeout: float, slowest: float) -> Fetc
     return Fetcher(attempts=attempts, wait=wait, timeout=timeout, slowest=slowest)
 
 
+class _Connections:
+    """What is kept of connections, straight to hosts or by the proxies that the environment names. Certificates are
+    those of certifi, or of SSL_CERT_FILE or SSL_CERT_DIR."""
+
+    def __init__(self, timeout: float) -> None:
+        self._options: dict[str, Any] = {
+            "num_pools": HOSTS,
+            "maxsize": IDLE,
+            "timeout": timeout,
+            "retries": False,
+            "ssl_context": httpx.create_ssl_context(),
+        }
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        """By the proxy that they go by."""
+        self._proxies: dict[tuple[str, str], str | None] = {}
+        """By scheme and host: going through the environment takes as long as half a request."""
+        self._making = threading.Lock()
+
+    def ask(self, method: str, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        """The answer, redirect or not, of which the head is read."""
+        parts = urlsplit(url)
+        origin = parts.scheme, parts.hostname or ""
+        if origin not in self._proxies:
+            self._proxies[origin] = _proxy(*origin)
+        manager = self._manager(self._proxies[origin])
+        return manager.request(method, url, headers=headers, redirect=False, preload_content=False)
+
+    def close(self) -> None:
+        """Close those that are kept."""
+        for manager in self._managers.values():
+            manager.clear()
+
+    def _manager(self, proxy: str | None) -> urllib3.PoolManager:
+        with self._making:
+            if proxy not in self._managers:
+                self._managers[proxy] = self._made(proxy)
+            return self._managers[proxy]
+
+    def _made(self, proxy: str | None) -> urllib3.PoolManager:
+        if proxy is None:
+            return urllib3.PoolManager(**self._options)
+        parts = urllib3.util.parse_url(proxy)
+        headers = urllib3.util.make_headers(proxy_basic_auth=unquote(parts.auth) if parts.auth else None)
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **self._options)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """URL of the proxy to a host that the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) or the system
+    wants."""
+    proxies = getproxies()
+    found = proxies.get(scheme) or proxies.get("all")
+    return found if found and not proxy_bypass(host) else None
+
+
+class _Target(Protocol):
+    """Where bytes go: a file, or memory."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def truncate(self) -> int: ...
+
+
+class _Pieces:
+    """What arrives in memory. An `io.BytesIO` would copy all that it has whenever it grows."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """Put bytes behind the others; how many."""
+        self._pieces.append(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The end, or the beginning if `truncate` comes next."""
+        return 0 if whence == io.SEEK_SET else sum(map(len, self._pieces))
+
+    def truncate(self) -> int:
+        """Forget everything."""
+        self._pieces.clear()
+        return 0
+
+    def joined(self) -> bytes:
+        """All bytes."""
+        self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
+
 class _Arriving:
     """What has arrived of a file, and which version of it, kept in the file `note` where one is named."""
 
-    def __init__(self, out: BinaryIO, note: Path | None = None) -> None:
+    def __init__(self, out: _Target, note: Path | None = None) -> None:
         self._out = out
         self._note = note
         self._version = note.read_text() if note is not None and note.exists() else ""
@@ -287,15 +397,15 @@ class _Arriving:
         """What asks for the rest of a version that has begun to arrive."""
         return {"Range": f"bytes={self.size}-", "If-Range": self._version} if self.size and self._version else {}
 
-    def begin(self, response: httpx.Response) -> None:
+    def begin(self, response: urllib3.BaseHTTPResponse) -> None:
         """Take up a response: the rest, or all from the start. Raises Transient for a part that does not fit on."""
         version = _version(response)
-        if response.status_code == 200:
+        if response.status == 200:
             return self.restart(version)
         part = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
         other = version not in ("", self._version)
-        missing = response.status_code == 416 and part is not None and int(part[2]) != self.size
-        if part is None or other or missing or (response.status_code == 206 and part[1] != str(self.size)):
+        missing = response.status == 416 and part is not None and int(part[2]) != self.size
+        if part is None or other or missing or (response.status == 206 and part[1] != str(self.size)):
             self.restart()
             raise Transient("wrong-length", "another part than the one that was asked for")
         self.expected = int(part[2])
@@ -327,7 +437,7 @@ class _Arriving:
                 self._note.write_text(version)
 
 
-def _copy_local(path: Path, limit: int, out: BinaryIO) -> None:
+def _copy_local(path: Path, limit: int, out: _Target) -> None:
     try:
         size = path.stat().st_size
         if size > limit:
@@ -348,7 +458,7 @@ def asked_pause(value: str) -> float:
         return 0.0
 
 
-def _version(response: httpx.Response) -> str:
+def _version(response: urllib3.BaseHTTPResponse) -> str:
     """What tells versions of a file apart: its ETag if that is a strong one, or its time; nothing without either."""
     etag = response.headers.get("ETag", "")
     version: str = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")

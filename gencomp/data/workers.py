@@ -25,6 +25,8 @@ _SETTINGS = {
     # Dask's own has glibc give back every freed image at once, and take as many pages again for the next.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+    # What one thread has freed is in the caches when the next one takes it.
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
     # What Dask remembers for its dashboard grows for an hour otherwise.
     "distributed.admin.system-monitor.log-length": 240,
     "distributed.admin.low-level-log-length": 100,
@@ -45,6 +47,11 @@ def worker_count() -> int:
         if not chosen.isdecimal() or chosen == "0":
             raise DataError(f"GENCOMP_WORKERS={chosen} is no number of processes")
         return int(chosen)
+    return processors()
+
+
+def processors() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 
@@ -332,3 +333,31 @@ def test_a_full_disk_is_an_error_of_the_disk_and_the_file_goes_on_later(
     fetcher.file(f"{server.url}/a", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == big
     assert server.headers[-1].get("range", "").startswith("bytes=")
+
+
+def test_a_proxy_of_the_environment_is_asked_unless_a_host_is_excepted(
+    server: Any, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = server.url.removeprefix("http://")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for spelled in (name, name.upper()):
+            monkeypatch.delenv(spelled, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://ada:a%20secret@{address}")
+    server.answers["http://example.invalid/a"] = server.answers["/b"] = [GOOD]
+    assert fetcher.read("http://example.invalid/a", 10**6) == BODY
+    assert server.headers[-1]["proxy-authorization"] == f"Basic {base64.b64encode(b'ada:a secret').decode()}"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert fetcher.read(f"{server.url}/b", 10**6) == BODY
+    assert server.asked == ["http://example.invalid/a", "/b"] and "proxy-authorization" not in server.headers[-1]
+
+
+def test_cookies_go_to_their_site_alone_and_those_of_answers_are_kept(server: Any) -> None:
+    cookies = httpx.Cookies()
+    cookies.set("session", "1", domain="127.0.0.1")
+    server.answers["/a"] = [answer(302, b"", Location="/b", Set_Cookie="seen=2")]
+    server.answers["/b"] = [answer(302, b"", Location=f"{server.url.replace('127.0.0.1', 'localhost')}/c")]
+    server.answers["/c"] = [GOOD]
+    with Fetcher(attempts=1, cookies=cookies.jar) as fetcher:
+        assert fetcher.read(f"{server.url}/a", 10**6) == BODY
+    sent = [sorted(headers.get("cookie", "").split("; ")) for headers in server.headers]
+    assert sent == [["session=1"], ["seen=2", "session=1"], [""]]
