@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from gencomp.data.loader import derived_seed
+from gencomp.memory import keep_freed_memory
 from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.context import ContextNetwork, ContextWeights
@@ -30,7 +31,6 @@ from gencomp.registry.tracking import RunLogger
 from gencomp.training.context import ContextConfig, fit_context
 from gencomp.training.growth import grown, inherited, is_grown, is_heir
 from gencomp.training.histogram import draw_usage
-from gencomp.training.memory import keep_freed_memory
 from gencomp.training.tables import count_centers, training_latents
 from gencomp.training.terminal import progress_line
 from gencomp.training.trainer import DivergedError, Observer, Progress, Trained, TrainingConfig, train

@@ -106,8 +106,10 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
     from gencomp.evaluation.cache import ResultCache, results_folder
     from gencomp.evaluation.comparison import Comparison
     from gencomp.evaluation.output import whole_folder
+    from gencomp.memory import keep_freed_memory
 
     torch.set_num_threads(1)  # each of the plan's threads computes on its own
+    keep_freed_memory(shared=True)
     comparison = Comparison(plan, ResultCache(cache or results_folder()))
     for title, reason in comparison.left_out.items():
         click.echo(f"gencomp: {title} is left out: {reason}", err=True)

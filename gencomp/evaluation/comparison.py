@@ -304,7 +304,8 @@ class Comparison:
 
             if self._features:
                 rates = near(models, found.anchors)
-                sets = measure_sets(pictures.images(), [*models, *found.anchors], rates, self._features, picture)
+                everything, threads = [*models, *found.anchors], self._plan.threads
+                sets = measure_sets(pictures.images(), everything, rates, self._features, picture, threads)
                 write_sets(output / "sets.csv", sets)
                 tables.append(sets_table(sets, rates, found.entries))
             if (network := self._plan.segmentation) and self._plan.labels:

@@ -19,11 +19,11 @@ PEERS = dict.fromkeys(("bmshj2018_factorized", "bmshj2018_hyperprior", "mbt2018_
 FULL_LADDERS = AnchorsConfig(
     jpeg=(1, 5, 10, 20),
     webp=(0, 5, 10, 20),
-    jpeg2000=(0.015, 0.03, 0.036, 0.06, 0.07, 0.15),
+    jpeg2000=(0.015, 0.036, 0.07, 0.15),
     avif=(0, 5, 10, 20),
-    heic=(0, 2, 5, 10, 20),
+    heic=(0, 4, 10, 20),
     jxl=(0, 5, 10, 20),
-    vvc=(63, 59, 55, 51, 47, 43),
+    vvc=(63, 56, 50, 44),
     bpg=(51, 48, 45, 42, 39),
     **PEERS,
 )

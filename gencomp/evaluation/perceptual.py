@@ -4,6 +4,7 @@ Each is prepared once for an original, whose features serve every reconstruction
 """
 
 import io
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +36,8 @@ class MissingPackageError(FileNotFoundError):
 
 def lpips(backbone: Name) -> Preparing:
     """LPIPS 0.1 at full size. Raises MissingWeightsError."""
-    return _prepared_by(load_lpips(weights_path(f"lpips-{backbone}"), backbone), SMALLEST_LPIPS_SIDE)
+    network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
+    return _prepared_by(network, SMALLEST_LPIPS_SIDE, _FirstBlock(network) if backbone == "vgg" else None)
 
 
 def lpips_map(backbone: Name) -> MapPreparing:
@@ -65,7 +67,9 @@ def lpips_map(backbone: Name) -> MapPreparing:
 
 def dists() -> Preparing:
     """DISTS at full size. Raises MissingWeightsError."""
-    return _prepared_by(load_dists(weights_path("dists"), weights_path("lpips-vgg")), SMALLEST_DISTS_SIDE)
+    backbone = weights_path("lpips-vgg")
+    network = load_dists(weights_path("dists"), backbone)
+    return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(load_lpips(backbone, "vgg")))
 
 
 def ssimulacra2() -> Preparing:
@@ -88,16 +92,36 @@ def ssimulacra2() -> Preparing:
     return prepare
 
 
-def _prepared_by(network: LPIPS | DISTS, smallest: int) -> Preparing:
+class _FirstBlock:
+    """What VGG16's first block makes of a picture, of which each thread remembers the last one: LPIPS and DISTS both
+    begin with it, an eighth of their work."""
+
+    _last = threading.local()
+
+    def __init__(self, network: LPIPS) -> None:
+        self._network = network
+
+    def __call__(self, x: Pixels, tensor: torch.Tensor) -> torch.Tensor:
+        if getattr(self._last, "picture", None) is not x:
+            self._last.picture, self._last.block = x, self._network.first_block(tensor)
+        block: torch.Tensor = self._last.block
+        return block
+
+
+def _prepared_by(network: LPIPS | DISTS, smallest: int, first: _FirstBlock | None) -> Preparing:
+    def features(x: Pixels) -> list[torch.Tensor]:
+        tensor = _tensor(x)
+        return network.features(tensor, first(x, tensor) if first else None)
+
     def prepare(x: Pixels) -> Prepared:
         if min(x.shape[:2]) < smallest:
             return lambda y: None
         with torch.inference_mode():
-            targets = network.features(_tensor(x))
+            targets = features(x)
 
         def measure(y: Pixels) -> float | None:
             with torch.inference_mode():
-                return float(network.distance(targets, network.features(_tensor(y))))
+                return float(network.distance(targets, features(y)))
 
         return measure
 

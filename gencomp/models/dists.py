@@ -51,15 +51,17 @@ class DISTS(nn.Module):
         layers = zip(alphas, betas, targets, features, strict=True)
         return 1 - torch.stack([_similarity(*layer) for layer in layers]).sum(0)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Of pictures in [-1, 1]: themselves in [0, 1] and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
-        x = (x + 1) / 2
-        features = [x]
-        x = (x - self.mean) / self.std
-        for index, convolution in enumerate(self.convolutions):
+    def features(self, x: Tensor, first: Tensor | None = None) -> list[Tensor]:
+        """Of pictures in [-1, 1]: themselves in [0, 1] and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3. `first`:
+        relu1_2, where that is known."""
+        features = [(x + 1) / 2]
+        x = (features[0] - self.mean) / self.std if first is None else first
+        if first is not None:
+            features.append(first)
+        for index in range(0 if first is None else TAPS[0] + 1, len(self.convolutions)):
             if index in POOLED_BEFORE:
                 x = self._pooled(x)
-            x = torch.relu(convolution(x))
+            x = torch.relu_(self.convolutions[index](x))
             if index in TAPS:
                 features.append(x)
         return features

@@ -65,17 +65,29 @@ class LPIPS(nn.Module):
         pairs = zip(self.heads, targets, features, strict=True)
         return torch.stack([head((a - b).square()).mean((1, 2, 3)) for head, a, b in pairs]).sum(0)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """What is compared of pictures (N, 3, H, W) in [-1, 1]: one (N, C, h, w) per layer, of unit length over C."""
-        x = (x - self.shift) / self.scale
-        features: list[Tensor] = []
-        for index, convolution in enumerate(self.convolutions):
+    def features(self, x: Tensor, first: Tensor | None = None) -> list[Tensor]:
+        """What is compared of pictures (N, 3, H, W) in [-1, 1]: one (N, C, h, w) per layer, of unit length over C.
+        `first`: what `first_block` says of them, where that is known."""
+        x = self.first_block(x) if first is None else first
+        features = [_of_unit_length(x)]
+        for index in range(self.taps[0] + 1, len(self.convolutions)):
             if index in self.pooled_before:
                 x = torch.max_pool2d(x, self.pooling, stride=2)
-            x = torch.relu(convolution(x))
+            x = torch.relu_(self.convolutions[index](x))
             if index in self.taps:
-                features.append(x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10))
+                features.append(_of_unit_length(x))
         return features
+
+    def first_block(self, x: Tensor) -> Tensor:
+        """The first layer that is compared, as it is, of pictures (N, 3, H, W) in [-1, 1]."""
+        x = (x - self.shift) / self.scale
+        for convolution in self.convolutions[: self.taps[0] + 1]:
+            x = torch.relu_(convolution(x))
+        return x
+
+
+def _of_unit_length(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10)
 
 
 def load_lpips(path: Path, backbone: Name = "alex") -> LPIPS:

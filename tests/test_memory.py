@@ -9,7 +9,7 @@ import pytest
 MEGABYTES = 400
 CODE = f"""
 import os, sys
-from gencomp.training.memory import keep_freed_memory
+from gencomp.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 import torch
