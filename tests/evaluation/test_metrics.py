@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from gencomp.evaluation.cache import Cache, ResultCache, picture_digest
-from gencomp.evaluation.metrics import METRICS, Figures, Measurer, ms_ssim, psnr, records
+from gencomp.evaluation.metrics import METRICS, Figures, Measurer, Original, ms_ssim, psnr, records
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, MetricName
 from gencomp.models.dists import load_dists
 from gencomp.models.lpips import load_lpips
@@ -191,6 +192,22 @@ def test_the_learned_metrics_are_those_of_their_networks_and_only_those_asked_fo
     for name, network in networks.items():
         assert getattr(figures, name) == pytest.approx(network(a, b).item(), abs=1e-6)
     assert (figures.psnr, figures.ms_ssim, figures.lpips_alex) == (psnr(x, y), None, None)
+
+
+def test_the_block_that_two_metrics_share_is_that_of_the_picture_at_hand() -> None:
+    """Several pictures in turn, by two threads, as by each metric alone."""
+    x = photograph(64, 96)
+    pictures = [noisy(x, spread) for spread in (5, 20, 60)] * 2
+    alone: dict[MetricName, Original] = {
+        "lpips_vgg": weighed(["lpips_vgg"]).beside(x),
+        "dists": weighed(["dists"]).beside(x),
+    }
+    together = weighed(["lpips_vgg", "dists"]).beside(x)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(together, pictures))
+    for name, original in alone.items():
+        assert [getattr(figures, name) for figures in found] == [getattr(original(y), name) for y in pictures]
+    assert len({figures.dists for figures in found}) == 3
 
 
 @pytest.mark.parametrize(
