@@ -6,7 +6,8 @@ from gencomp.codec.container import StreamError
 from gencomp.data.atomic import replacing
 from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.evaluate import evaluate, metrics_json
-from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_samples
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, Recogniser, evaluation_samples
+from gencomp.evaluation.segmentation import Network, SegmentationError, load_network
 from gencomp.models.package import PackageError
 from stages.entry import StageError, params, run
 
@@ -18,18 +19,35 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     python -m stages.evaluate gc --package models/gc --output /tmp/evaluation
     """
     config = params(EvaluationConfig, "evaluation")
-    samples = evaluation_samples(config, Path("data/shards", params(str, "variants", variant, "dataset")))
+    dataset = params(str, "variants", variant, "dataset")
+    samples = evaluation_samples(config, Path("data/shards", dataset))
     folder = Path(output or f"evaluation/{variant}")
     try:
         model = Path(package or f"models/{variant}")
         coding = config.entropy, variant, folder, config.preserve, config.max_bpp
-        metrics = evaluate(model, samples, *coding, config.metrics, ResultCache(results_folder()))
-    except (PackageError, StreamError, HeldOutError) as error:
+        network = _network(config.segmentation.get(dataset))
+        metrics = evaluate(model, samples, *coding, config.metrics, ResultCache(results_folder()), network)
+    except (PackageError, StreamError, HeldOutError, SegmentationError) as error:
         raise StageError(str(error)) from None
     with replacing(folder / "metrics.json" if output else Path(f"metrics/{variant}.json")) as temporary:
         temporary.write_bytes(metrics_json(metrics))
     side = f" ({metrics.side_bpp:.4f} of it side information)" if metrics.side_bpp else ""
-    print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp{side}, {metrics.psnr:.2f} dB")
+    seen = (
+        "" if metrics.miou is None else f", mIoU {metrics.miou:.3f} ({metrics.miou_of_originals:.3f} of the originals)"
+    )
+    print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp{side}, {metrics.psnr:.2f} dB{seen}")
+
+
+def _network(named: Recogniser | None) -> Network | None:
+    """The network that is named, if it is that one."""
+    if named is None:
+        return None
+    network = load_network(Path(named.file), named.classes)
+    if network.sha256 != named.sha256:
+        raise StageError(
+            f"{named.file} has SHA-256 {network.sha256}, not the one in params.yaml, evaluation.segmentation"
+        )
+    return network
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gencomp.codec.container import Entropy, describe, packed_bytes
 from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
+from gencomp.evaluation import segmentation
 from gencomp.evaluation.bootstrap import interval
 from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.distribution import Distance, PatchFeatures, SetFigures, SetRow, write_sets
@@ -24,6 +25,7 @@ from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.perceptual import MapPreparing, lpips_map
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
+from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError
 from gencomp.evaluation.selective import (
     Selective,
     SelectiveRow,
@@ -75,6 +77,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
     max_bpp: float | None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    miou: float | None = None
+    """Mean IoU of what a segmentation network sees in the decoded pictures, over all of them; None where none was named
+    or no pixel has a label."""
+    miou_of_originals: float | None = None
+    """The same of the originals: what no codec can be asked to exceed."""
     kid: float | None = None
     """Kernel Inception distance of the set; None where it was not measured, or too few pictures hold a patch."""
     fid: float | None = None
@@ -83,8 +90,35 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
     protocols: dict[str, Record] = {}
     """How each metric was computed."""
+    segmentation: str | None = None
+    """SHA-256 of the network behind mIoU."""
     selective: Selective | None = None
     """Of models of selective compression: inside and outside the region, and its seam."""
+
+
+class Recognition:
+    """What a network sees in originals and in their reconstructions, against the true labels."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.originals, self.decoded = Confusion(len(network.classes)), Confusion(len(network.classes))
+
+    def add(self, image: HeldOutImage, labels: NDArray[np.integer], decoded: NDArray[np.uint8]) -> None:
+        """A picture with its true label ids (H, W). Raises HeldOutError."""
+        try:
+            self.originals.add(labels, self.network.draw(image.pixels))
+            self.decoded.add(labels, self.network.draw(decoded))
+        except SegmentationError as error:
+            raise HeldOutError(f"{image.key}: {error}") from None
+
+    def figures(self) -> tuple[float | None, float | None, tuple[float, float] | None]:
+        """mIoU of the reconstructions, of the originals, and the 95 % interval of the first; None where no pixel has a
+        label."""
+        try:
+            ends = segmentation.interval(self.decoded.resampled_miou())
+            return self.decoded.scores().miou, self.originals.scores().miou, (round(ends[0], 6), round(ends[1], 6))
+        except (SegmentationError, ValueError):
+            return None, None, None
 
 
 class _Evaluated(NamedTuple):
@@ -104,10 +138,12 @@ def evaluate(
     max_bpp: float | None = None,
     metrics: Sequence[ChosenMetric] = ("psnr", "ms_ssim"),
     cache: Cache | None = None,
+    network: Network | None = None,
 ) -> Metrics:
     """Compress every picture to `output/streams/<key>.gnc`, decode it from there to `output/decoded/<key>.png`.
 
-    What selective compression did inside and outside its regions is in `output/selective.csv`.
+    `network` looks at originals and decoded pictures that have label maps. What selective compression did inside and
+    outside its regions is in `output/selective.csv`.
     `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
     nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
@@ -119,7 +155,7 @@ def evaluate(
     outside = lpips_map("alex") if package.config.mode == "sc" and "lpips_alex" in metrics else None
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
-    seen = hashlib.sha256()
+    seen, recognition = hashlib.sha256(), Recognition(network) if network else None
     results: list[_Evaluated] = []
     with whole_folder(output) as folder:
         (folder / "streams").mkdir()
@@ -136,6 +172,8 @@ def evaluate(
             results.append(result)
             if features:
                 distance.add(features(sample.image.pixels), features(decoded))
+            if recognition and sample.labels is not None:
+                recognition.add(sample.image, sample.labels, decoded)
         if not results:
             raise HeldOutError("there are no pictures to evaluate on")
         write_rows(folder / "images.csv", [result.row for result in results])
@@ -145,7 +183,7 @@ def evaluate(
         if regions := [result.selective for result in results if result.selective is not None]:
             write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
-    return _metrics(results, sets, *identity, limit, records(metrics))
+    return _metrics(results, sets, *identity, limit, records(metrics), recognition)
 
 
 def metrics_json(metrics: Metrics) -> bytes:
@@ -285,10 +323,13 @@ def _metrics(
     fingerprint: str,
     max_bpp: float | None,
     protocols: dict[str, Record],
+    recognition: "Recognition | None",
 ) -> Metrics:
     rows = [result.row for result in results]
     regions = [result.selective for result in results if result.selective is not None]
     bpp = _mean([row.bpp for row in rows])
+    miou, of_originals, ends = recognition.figures() if recognition else (None, None, None)
+    intervals = _intervals(rows, sets) | ({} if ends is None else {"miou": ends})
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
     side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
     return Metrics(
@@ -305,10 +346,13 @@ def _metrics(
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
+        miou=_rounded(miou),
+        miou_of_originals=_rounded(of_originals),
         kid=_rounded(sets.kid),
         fid=_rounded(sets.fid),
-        intervals=_intervals(rows, sets),
+        intervals=intervals,
         protocols=protocols,
+        segmentation=recognition.network.sha256 if recognition else None,
         selective=selective_means(regions) if regions else None,
     )
 

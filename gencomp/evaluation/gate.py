@@ -55,7 +55,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     max_bpp: float | None = None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
     lpips_alex: float | None = None
-    """LPIPS with AlexNet, lower is better; None: not measured, and so not judged, as all that follows."""
+    """LPIPS with AlexNet, lower is better; None: not measured, as all that follows."""
     lpips_vgg: float | None = None
     """LPIPS with VGG16, lower is better."""
     dists: float | None = None
@@ -141,8 +141,8 @@ def absolute_checks(
 def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> list[Check]:
     """Is the candidate, on the same pictures, not worse than the champion beyond the tolerances?
 
-    Two models that fill up one limit with as many channels as fit are free to take more or less of it. A metric that
-    one of them was not measured by is not compared; MS-SSIM depends on the pictures alone, so both have it or none.
+    Two models that fill up one limit with as many channels as fit are free to take more or less of it. What the
+    champion was measured by, the candidate has to be; what neither was measured by is not compared.
     """
     same = candidate.evaluation_digest == champion.evaluation_digest
     psnr = champion.psnr - tolerances.psnr
@@ -151,7 +151,7 @@ def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> 
     return [
         _check("pictures", same, candidate.evaluation_digest, champion.evaluation_digest, "evaluated on {} and {}"),
         _check("psnr", candidate.psnr >= psnr, candidate.psnr, psnr, "{} dB, at least {}"),
-        *_compare_similarity(candidate.ms_ssim, champion.ms_ssim, tolerances.ms_ssim),
+        *_at_least("ms-ssim", candidate.ms_ssim, champion.ms_ssim, tolerances.ms_ssim),
         *_at_most("lpips-alex", candidate.lpips_alex, champion.lpips_alex, tolerances.lpips),
         *_at_most("lpips-vgg", candidate.lpips_vgg, champion.lpips_vgg, tolerances.lpips),
         *_at_most("dists", candidate.dists, champion.dists, tolerances.dists),
@@ -180,25 +180,25 @@ def _share(name: str, value: float | None) -> list[Check]:
     return [] if value is None else [_check(name, 0 <= value <= 1, value, 1, "{}, from 0 to {}")]
 
 
-def _compare_similarity(candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
-    if champion is None:
-        return []
-    bound = champion - tolerance
-    return [_check("ms-ssim", candidate is not None and candidate >= bound, candidate, bound, "{}, at least {}")]
-
-
 def _at_least(name: str, candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
-    if candidate is None or champion is None:
-        return []
+    if champion is None or candidate is None:
+        return _unmeasured(name, champion)
     bound = champion - tolerance
     return [_check(name, candidate >= bound, candidate, bound, "{}, at least {}")]
 
 
 def _at_most(name: str, candidate: float | None, champion: float | None, tolerance: float) -> list[Check]:
-    if candidate is None or champion is None:
-        return []
+    if champion is None or candidate is None:
+        return _unmeasured(name, champion)
     bound = champion + tolerance
     return [_check(name, candidate <= bound, candidate, bound, "{}, at most {}")]
+
+
+def _unmeasured(name: str, champion: float | None) -> list[Check]:
+    """A candidate that was not measured by what the champion was, so that no change of a list disarms the gate."""
+    if champion is None:
+        return []
+    return [_check(name, False, None, champion, "not measured ({}), and the champion has {}")]
 
 
 def _check(name: str, holds: bool, value: float | str | None, bound: float | str, sentence: str) -> Check:

@@ -48,6 +48,18 @@ class HeldOutSample(NamedTuple):
     """(H, W), true on the borders of instances; None where there is no map of them."""
 
 
+class Recogniser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A segmentation network that looks at decoded pictures, for mIoU against a dataset's label maps."""
+
+    file: str
+    """Local path: what the authors of ESPNet publish (.pth), or a description (.json), as `load_network` takes them."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of that file, or of the network that the description names; another one is refused, and a new one makes
+    the evaluation again."""
+    classes: tuple[str, ...] = ()
+    """Names of the dataset's label ids 0, 1, ..., as the network's classes are called; none: the network's own."""
+
+
 class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which pictures are evaluated, and how models code them."""
 
@@ -63,6 +75,8 @@ class EvaluationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """What models of selective compression preserve: none, all, box:x0,y0,x1,y1, classes: ids, or a mask image."""
     metrics: tuple[ChosenMetric, ...] = ("psnr", "ms_ssim")
     """What is measured; PSNR always, and the learned ones need `gencomp weights fetch`. `kid` brings FID with it."""
+    segmentation: dict[str, Recogniser] = {}
+    """By dataset, the network that mIoU is measured by."""
 
 
 def evaluation_images(config: EvaluationConfig, shards: Path) -> Iterator[HeldOutImage]:

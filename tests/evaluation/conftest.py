@@ -1,7 +1,10 @@
 """A small repository folder as the pipeline leaves it before the report."""
 
+import hashlib
 import io
+import json
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.entropy import fit_frequencies
 from gencomp.models.package import save_package
 
+COLOURS = ("red", "green", "blue")
 VARIANTS = {"gc": "photos", "mse": "photos"}
 EVALUATION = EvaluationConfig(split="val", images=None, entropy="static")
 ANCHORS = AnchorsConfig(jpeg=(1, 10, 40), webp=(0, 20), jpeg2000=(0.03, 0.06, 0.3), avif=(), bpg=(51, 37))
@@ -147,3 +151,23 @@ def _write_history(folder: Path, variant: str) -> None:
     shares = [(channel, center, 0.25 if center else 0.0) for channel in range(3) for center in (-2, -1, 0, 1, 2)]
     text = "channel,center,share\n" + "".join(f"{a},{b},{c}\n" for a, b, c in shares)
     (folder / f"{variant}-centers.csv").write_text(text)
+
+
+class Identity(torch.nn.Module):
+    """The picture's channels as logits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.fixture(scope="session")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The description of a TorchScript network that sees which colour is the strongest."""
+    folder = tmp_path_factory.mktemp("network")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Identity()).save(str(folder / "colour.pt"))
+    digest = hashlib.sha256((folder / "colour.pt").read_bytes()).hexdigest()
+    fields = {"file": str(folder / "colour.pt"), "format": "torchscript", "sha256": digest, "classes": COLOURS}
+    (folder / "colour.json").write_text(json.dumps(fields | {"mean": [0, 0, 0], "std": [1, 1, 1], "multiple": 1}))
+    return folder / "colour.json"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.rates import read_rows
+from gencomp.evaluation.segmentation import Confusion, load_network
 from gencomp.models.content import content_hash
 from gencomp.models.package import PackageError
+from stages import evaluate as evaluate_stage
+from stages.entry import StageError
 
 COFFEE = np.asarray(Image.fromarray(data.coffee()).resize((181, 177)))
 IMAGES = [
@@ -51,7 +55,8 @@ def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path
     assert list(metrics) == [
         *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
         *("psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"),
-        *("bound_violations", "symbol_mismatches", "max_bpp", "kid", "fid", "intervals", "protocols", "selective"),
+        *("bound_violations", "symbol_mismatches", "max_bpp", "miou", "miou_of_originals", "kid", "fid"),
+        *("intervals", "protocols", "segmentation", "selective"),
     ]
     assert metrics["package"] == content_hash(package)
     stream = (tmp_path / "x" / "streams" / "dot.gnc").read_bytes()
@@ -89,3 +94,43 @@ def test_a_folder_without_a_model_and_no_pictures_are_refused_and_leave_nothing(
     with pytest.raises(HeldOutError, match="no pictures"):
         evaluate(package, [], "static", "gc", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_network_still_sees_is_counted_over_the_pictures_that_have_labels(
+    package: Path, described: Path, tmp_path: Path
+) -> None:
+    network = load_network(described)
+    labels = network.draw(COFFEE).copy()
+    labels[:50] = 255  # unlabelled
+    samples = [IMAGES[0]._replace(labels=labels), IMAGES[2]]
+    metrics = evaluate(package, samples, "static", "gc", tmp_path / "x", network=network)
+    expected = Confusion(3)
+    expected.add(labels, network.draw(np.asarray(Image.open(tmp_path / "x" / "decoded" / "coffee.png"))))
+    assert metrics.miou == pytest.approx(expected.scores().miou, abs=1e-6)
+    assert metrics.miou_of_originals == 1 and metrics.segmentation == network.sha256
+    assert metrics.intervals["miou"] == pytest.approx((metrics.miou, metrics.miou), abs=1e-6)
+    unlabelled = evaluate(package, IMAGES[2:], "static", "gc", tmp_path / "x", network=network)
+    assert unlabelled.miou is None and "miou" not in unlabelled.intervals
+
+
+def test_the_stage_takes_the_network_that_is_named_and_no_other(
+    package: Path, photo_shards: Path, described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, there in (("data/shards/photos", photo_shards), ("models/gc", package)):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).symlink_to(there, target_is_directory=True)
+    digest = load_network(described).sha256
+
+    def measured(sha256: str) -> dict[str, Any]:
+        network = f"{{file: {described}, sha256: {sha256}}}"
+        params = f"{{split: val, images: null, entropy: static, segmentation: {{photos: {network}}}}}"
+        Path("params.yaml").write_text(f"variants: {{gc: {{dataset: photos}}}}\nevaluation: {params}\n")
+        evaluate_stage.main("gc")
+        found: dict[str, Any] = json.loads(Path("metrics/gc.json").read_text())
+        return found
+
+    metrics = measured(digest)
+    assert metrics["segmentation"] == digest and 0 <= metrics["miou"] <= 1
+    with pytest.raises(StageError, match=rf"has SHA-256 {digest}, not the one in params.yaml"):
+        measured("f" * 64)

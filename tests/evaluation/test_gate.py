@@ -136,7 +136,7 @@ def test_a_candidate_may_be_worse_than_the_champion_only_within_the_tolerances(
         ("miou", 0.60, 0.5701, 0.5699, "miou"),
     ],
 )
-def test_perceptual_metrics_and_miou_are_compared_where_both_were_measured_by_them(
+def test_perceptual_metrics_and_miou_are_compared_where_the_champion_was_measured_by_them(
     field: str, champion: float, within: float, beyond: float, name: str
 ) -> None:
     def failed(candidate: float | None, other: float | None) -> list[str]:
@@ -145,7 +145,10 @@ def test_perceptual_metrics_and_miou_are_compared_where_both_were_measured_by_th
 
     assert failed(within, champion) == []
     assert failed(beyond, champion) == failed(math.nan, champion) == [name]
-    assert failed(None, champion) == failed(beyond, None) == failed(None, None) == []
+    assert failed(beyond, None) == failed(None, None) == []
+    assert failed(None, champion) == [name]
+    reasons = [check.reason for check in compare(changed(), changed(**{field: champion}), TOLERANCES)]
+    assert f"not measured (none), and the champion has {champion:g}" in reasons
 
 
 def test_models_that_fill_up_one_limit_are_compared_by_it_and_not_by_their_rates() -> None:

@@ -1,13 +1,9 @@
 """mIoU and pixel accuracy, and the networks that labels are drawn by."""
 
-import hashlib
-import json
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -16,10 +12,10 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from gencomp.evaluation.segmentation import Confusion, SegmentationError, interval, load_network
+from tests.evaluation.conftest import COLOURS
 
 SHARED = Path(__file__).parents[3] / "shared"
 ESPNET = SHARED / "weights" / "espnet_p_2_q_8_camvid.pth"
-CLASSES = ("red", "green", "blue")
 MAPS = arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 1, 2, 3, 255]))
 
 
@@ -63,33 +59,13 @@ def test_maps_of_two_sizes_are_refused() -> None:
         Confusion(2).add(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8))
 
 
-class Identity(torch.nn.Module):
-    """The picture's channels as logits."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The description of a TorchScript network that sees which colour is the strongest."""
-    folder = tmp_path_factory.mktemp("network")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(Identity()).save(str(folder / "colour.pt"))
-    digest = hashlib.sha256((folder / "colour.pt").read_bytes()).hexdigest()
-    fields = {"file": str(folder / "colour.pt"), "format": "torchscript", "sha256": digest, "classes": CLASSES}
-    (folder / "colour.json").write_text(json.dumps(fields | {"mean": [0, 0, 0], "std": [1, 1, 1], "multiple": 1}))
-    return folder / "colour.json"
-
-
 def colours(*ids: int) -> NDArray[np.uint8]:
     return np.repeat(np.eye(3, dtype=np.uint8)[list(ids)][None] * 200, 40, 0).repeat(10, 1)
 
 
 def test_a_described_network_draws_the_ids_of_the_datasets_classes(described: Path) -> None:
     own = load_network(described)
-    assert own.classes == CLASSES and own.name == "colour.pt"
+    assert own.classes == COLOURS and own.name == "colour.pt"
     assert np.array_equal(own.draw(colours(0, 1, 2))[0, ::10], [0, 1, 2])
     some = load_network(described, ("blue", "red"))
     drawn = some.draw(colours(0, 1, 2))[0, ::10]
