@@ -11,8 +11,8 @@ from typing import NamedTuple
 import httpx
 import msgspec
 
-from gencomp.data.failure import DataError
-from gencomp.data.fetch import BUSY, Fetcher, Patience, Transient, asked_pause
+from gencomp.data.failure import DataError, Transient
+from gencomp.data.fetch import BUSY, Fetcher, Patience, asked_pause
 
 SITE = "https://www.cityscapes-dataset.com"
 VARIABLES = "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"

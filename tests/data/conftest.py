@@ -171,7 +171,7 @@ class Server:
                 status, body, length = answer
                 outer.send(self, status, body, length)
 
-            do_POST = do_GET
+            do_POST = do_CONNECT = do_GET
 
             def do_HEAD(self) -> None:
                 size = outer.sizes.get(self.path)

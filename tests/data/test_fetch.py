@@ -1,6 +1,7 @@
 """Fetching ends in the whole file, or in a reason."""
 
 import base64
+import contextlib
 import email.utils
 import gzip
 import hashlib
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -20,8 +22,8 @@ import httpx
 import pytest
 import trustme
 
-from gencomp.data.failure import DataError, Rejected
-from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.failure import DataError, Rejected, Transient
+from gencomp.data.fetch import Fetcher, Patience, local_path
 
 BODY = bytes(range(256)) * 41
 GOOD = (200, BODY, len(BODY))
@@ -213,6 +215,67 @@ def test_a_body_that_drips_is_too_slow(server: Any) -> None:
     assert time.monotonic() - start < 4
 
 
+def dripped(head: bytes) -> Answer:
+    """A beginning, then zeros for ever, one after the other."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(head)
+        with contextlib.suppress(OSError):  # the other end hangs up
+            for _ in range(400):
+                handler.wfile.write(b"0")
+                time.sleep(0.05)
+
+    return send
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIPPED = {
+    "status": b"HTTP/1.1 200 ",
+    "headers": OK + b"Content-Length: 4\r\nServer: ",
+    "chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    "trailer": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nServer: ",
+}
+
+
+@pytest.mark.parametrize("where", DRIPPED)
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_drips_around_a_body_is_too_slow_and_harms_no_other_answer(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, secure: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(server.behind(secured(tmp_path, monkeypatch))) if secure else server.url
+        server.answers["/a"] = [dripped(DRIPPED[where]), GOOD]
+        fetcher = stack.enter_context(Fetcher(attempts=1, timeout=0.3))
+        start = time.monotonic()
+        assert reason(fetcher, f"{url}/a") == "too-slow"
+        assert time.monotonic() - start < 3
+        assert fetcher.read(f"{url}/a", 10**6) == BODY
+
+
+def test_a_proxy_that_drips_is_too_slow(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    server.answers["example.invalid:443"] = [dripped(b"HTTP/1.1 200 ")]
+    start = time.monotonic()
+    with Fetcher(attempts=1, timeout=0.5) as fetcher:
+        assert reason(fetcher, "https://example.invalid/a") == "too-slow"
+    assert time.monotonic() - start < 3
+
+
+def test_a_silent_server_is_unreachable_and_one_that_takes_its_time_is_not(server: Any) -> None:
+    def silent(_: BaseHTTPRequestHandler) -> None:
+        time.sleep(1.5)
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        for piece in (OK, b"Content-Length: 4\r\n", b"\r\n", b"ab", b"cd"):
+            handler.wfile.write(piece)
+            time.sleep(0.15)
+
+    server.answers["/silent"], server.answers["/slow"] = [silent], [slowly]
+    with Fetcher(attempts=1, timeout=0.5, slowest=1.0) as fetcher:
+        assert reason(fetcher, f"{server.url}/silent") == "unreachable"
+        assert fetcher.read(f"{server.url}/slow", 10**6) == b"abcd"
+
+
 def test_redirects_lead_to_other_hosts_and_not_in_circles(server: Any, fetcher: Fetcher) -> None:
     other = server.url.replace("127.0.0.1", "localhost")
     server.answers["/a"] = [answer(302, b"", Location=f"{other}/b")]
@@ -224,14 +287,20 @@ def test_redirects_lead_to_other_hosts_and_not_in_circles(server: Any, fetcher: 
     assert reason(fetcher, f"{server.url}/file") == "refused"
 
 
-def test_a_redirect_from_https_to_http_is_refused(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def secured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What makes a server one of TLS, whose certificate is trusted from here on."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    server.answers["/a"] = [answer(302, b"", Location=f"{server.url}/b")]
-    server.answers["/b"] = [GOOD]
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def test_a_redirect_from_https_to_http_is_refused(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = secured(tmp_path, monkeypatch)
+    server.answers["/a"] = [answer(302, b"", Location=f"{server.url}/b")]
+    server.answers["/b"] = [GOOD]
     with server.behind(context) as url, Fetcher(attempts=1) as fetcher:
         assert fetcher.read(f"{url}/b", 10**6) == BODY
         assert reason(fetcher, f"{url}/a") == "refused"
@@ -361,3 +430,32 @@ def test_cookies_go_to_their_site_alone_and_those_of_answers_are_kept(server: An
         assert fetcher.read(f"{server.url}/a", 10**6) == BODY
     sent = [sorted(headers.get("cookie", "").split("; ")) for headers in server.headers]
     assert sent == [["session=1"], ["seen=2", "session=1"], [""]]
+
+
+def test_pauses_double_vary_end_at_two_minutes_and_are_never_shorter_than_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("gencomp.data.fetch.time", types.SimpleNamespace(sleep=slept.append))
+    asked = [0.0] * 9
+
+    def attempt() -> None:
+        raise Transient("unreachable", pause=asked[len(slept)] if len(slept) < 9 else 0.0)
+
+    def paused() -> list[float]:
+        slept.clear()
+        with pytest.raises(Transient):
+            Patience(10, 1.0).ask(attempt)
+        return list(slept)
+
+    runs = [paused() for _ in range(20)]
+    for run in runs:
+        assert len(run) == 9
+        for number, pause in enumerate(run):
+            most = min(2.0**number, 120.0)
+            assert most / 2 <= pause <= most
+    assert all(len(set(pauses)) == 20 for pauses in zip(*runs, strict=True))
+    asked[:3] = [30.0, 5.0, 1000.0]
+    assert paused()[:3] == [30.0, 5.0, 120.0]
+    slept.clear()
+    assert Patience(1, 1.0).ask(lambda: 7) == 7 and not slept
