@@ -286,7 +286,7 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]
     """An image with more pixels is rejected as too large, in 10^6 pixels."""
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
-    """Images that are fetched and decoded at once by all workers, and so the most connections to a host (one per worker
-    at least); it changes no result."""
+    """Images that are fetched at once by all workers, and so the most connections to a host, and the most workers that
+    fetch; it changes no result."""
     pseudo_labels: SegmentationNetwork | None = None
     """What draws label maps for the images that the source has no annotations of; none: they have none."""

@@ -102,7 +102,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
         return _foreseen(dataset, left, reader, config, run) if many else None
 
     task = f"download {dataset}"
-    records = finish(run / "parts", makers, RawRecord, task, asked, check, before=foresee)
+    records = finish(run / "parts", makers, RawRecord, task, asked, check, before=foresee, most=config.connections)
     (run / "annotations").mkdir(exist_ok=True)
     source.save_annotations(_kept(partitions.values(), records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
@@ -143,7 +143,7 @@ def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[st
 def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig, tar: Path) -> RawRecord:
     """Fetch and check the images of one partition into `tar`; no tar when none is usable.
 
-    It has its share of `connections` threads, where partitions are fetched at once.
+    It has its share of `connections` threads, where partitions are fetched at once, which are no more than those.
     """
     threads, decoding = max(1, config.connections // at_once()), _decoding()
     items: list[RawItem] = []
