@@ -184,6 +184,10 @@ class Server:
         self._open = contextlib.ExitStack()
         self.url = f"http://{self._open.enter_context(self._served())}"
 
+    def keep_connections(self) -> None:
+        """From now on connections stay open when an answer was sent, as HTTP/1.1 has it."""
+        self._handler.protocol_version = "HTTP/1.1"
+
     @staticmethod
     def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, length: int) -> None:
         """Answer with a body and its stated length."""

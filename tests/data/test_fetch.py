@@ -8,12 +8,10 @@ import hashlib
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import trustme
 
 from gencomp.data.failure import DataError, Rejected, Transient
 from gencomp.data.fetch import Fetcher, Patience, local_path
+from tests.data.answers import DRIPPED, OK, Answer, answer, drip, dripped, overlong, reset, truncated
 
 BODY = bytes(range(256)) * 41
 GOOD = (200, BODY, len(BODY))
@@ -121,43 +120,6 @@ def test_a_remote_file_that_is_there_is_not_asked_for_again(server: Any, fetcher
     assert server.asked == ["/a"]
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-def answer(status: int, body: bytes, *, length: int | None = None, **headers: str) -> Answer:
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return send
-
-
-def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Half a body, then a connection that is torn down instead of closed."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:5000])
-    handler.wfile.flush()
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.connection.close()
-
-
-def drip(handler: BaseHTTPRequestHandler) -> None:
-    """A good beginning, then a byte now and then: never silent, never done."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:5000])
-    for index in range(5000, 5200):
-        handler.wfile.write(BODY[index : index + 1])
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("asked", ["1", "date"])
 def test_a_server_is_left_alone_as_long_as_it_asks_for(server: Any, fetcher: Fetcher, asked: str) -> None:
     value = email.utils.formatdate(time.time() + 2, usegmt=True) if asked == "date" else asked
@@ -177,17 +139,19 @@ def test_what_one_request_is_told_to_wait_holds_for_the_host(server: Any) -> Non
         assert time.monotonic() - start > 0.9
 
 
-@pytest.mark.parametrize("fault", [reset, answer(200, BODY[:5000], length=len(BODY))])
+@pytest.mark.parametrize("fault", [reset(BODY), truncated(BODY)])
 def test_a_connection_that_breaks_in_the_body_is_asked_again(server: Any, fetcher: Fetcher, fault: Answer) -> None:
     server.answers["/a"] = [fault, (200, BODY, len(BODY))]
     assert fetcher.read(f"{server.url}/a", 10**6) == BODY
     assert server.asked == ["/a"] * 2
 
 
-def test_bytes_beyond_the_stated_length_reach_no_other_file(server: Any, fetcher: Fetcher) -> None:
-    server.answers["/long"] = [
-        answer(200, BODY + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=len(BODY))
-    ]
+@pytest.mark.parametrize("kept", [False, True])
+def test_bytes_beyond_the_stated_length_reach_no_other_file(server: Any, fetcher: Fetcher, kept: bool) -> None:
+    """Also where the connection is kept and they come first when it is used again."""
+    if kept:
+        server.keep_connections()
+    server.answers["/long"] = [overlong(BODY, bytes(20_000))]
     server.answers["/a"] = [GOOD]
     for _ in range(3):
         assert fetcher.read(f"{server.url}/long", 10**6) == BODY
@@ -208,33 +172,11 @@ def test_a_body_without_its_length_is_compared_with_the_known_one_and_asked_agai
 
 
 def test_a_body_that_drips_is_too_slow(server: Any) -> None:
-    server.answers["/a"] = [drip]
+    server.answers["/a"] = [drip(BODY)]
     start = time.monotonic()
     with Fetcher(attempts=2, wait=0.01, timeout=0.5) as fetcher:
         assert reason(fetcher, f"{server.url}/a") == "too-slow"
     assert time.monotonic() - start < 4
-
-
-def dripped(head: bytes) -> Answer:
-    """A beginning, then zeros for ever, one after the other."""
-
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(head)
-        with contextlib.suppress(OSError):  # the other end hangs up
-            for _ in range(400):
-                handler.wfile.write(b"0")
-                time.sleep(0.05)
-
-    return send
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
-DRIPPED = {
-    "status": b"HTTP/1.1 200 ",
-    "headers": OK + b"Content-Length: 4\r\nServer: ",
-    "chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-    "trailer": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nServer: ",
-}
 
 
 @pytest.mark.parametrize("where", DRIPPED)
