@@ -73,6 +73,9 @@ class MaskSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """URL of each mask archive, with `{split}` and `{digit}` (first hexadecimal digit of the image id)."""
     classes: str
     """URL of the class list: LabelName and DisplayName per line, header optional."""
+    segmented: str | None = None
+    """URL of the LabelNames that have masks at all, one per line, such as `classes-segmentation.txt`: label ids are
+    their places in it, from 1 on. None: those in the class list."""
 
 
 class ListFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

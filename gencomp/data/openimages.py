@@ -22,6 +22,7 @@ DIGITS = "0123456789abcdef"
 TABLE = "{split}-annotations-object-segmentation.csv"
 ARCHIVE = "{split}-masks-{digit}.zip"
 CLASSES = "classes.csv"
+SEGMENTED = "segmented.txt"
 
 
 class OpenImages(Source):
@@ -69,7 +70,7 @@ class OpenImages(Source):
         return "".join(file_stamp(path) for path in paths if path)
 
     def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
-        """The class list, and for the splits and first digits of these images the mask tables and archives.
+        """The class lists, and for the splits and first digits of these images the mask tables and archives.
 
         An archive that is not there is taken to hold no masks; a table or class list must be there.
         """
@@ -77,6 +78,8 @@ class OpenImages(Source):
         if masks is None:
             return
         self._fetcher.required(masks.classes, folder / CLASSES)
+        if masks.segmented is not None:
+            self._fetcher.required(masks.segmented, folder / SEGMENTED)
         digits: dict[Split, set[str]] = {}
         for request in requests:
             digits.setdefault(request.split, set()).add(request.id[0].lower())
@@ -173,10 +176,12 @@ def _shown(confidence: str) -> bool:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """DisplayName by LabelName, in the order of a class list, whatever its line ends and with or without header."""
+    """DisplayName by LabelName, or LabelName where there is no other, in the order of a class list, whatever its line
+    ends and with or without header."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     rows = [row for row in csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))) if row]
-    return {row[0].strip(): row[-1].strip() for row in rows}
+    found = {row[0].strip(): row[-1].strip() for row in rows}
+    return {code: name for code, name in found.items() if code not in ("", "LabelName")}
 
 
 def _orientation(rotation: str) -> int | None:

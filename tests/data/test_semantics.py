@@ -120,3 +120,27 @@ def test_objects_are_lost_also_where_an_image_lost_all_of_them(
     assert [(item.key, item.outcome, item.lost) for item in found.items] == [
         *[("0a", "labelled", 1), ("0b", other, 2), ("1c", other, 1), ("2d", other, 0)]
     ]
+
+
+def test_label_ids_are_the_same_whichever_splits_are_fetched(
+    bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]
+) -> None:
+    """Training images show dogs alone, and cats come first in the class list."""
+    bucket.add("0a")
+    bucket.add_mask("0a", "/m/dog", "b1", make_mask((10, 10, 50, 40)))
+    bucket.add("1b", subset="validation")
+    bucket.add_mask("1b", "/m/cat", "b2", make_mask((0, 0, 9, 9)), subset="validation")
+    source = mirror(bucket.write())
+    made = []
+    for name, subset in (("all", Subset()), ("train", Subset(val=0))):
+        rest: Any = {"watch": "x", "subset": subset, "maximum_megabytes": 64, "maximum_megapixels": 1}
+        config = DatasetConfig(
+            source=source, selection=PlainSelection(minimum_side=1), shard_samples=2, maximum_missing=0.0, **rest
+        )
+        with Fetcher() as fetcher:
+            raw = download("photos", config, OpenImages(source, fetcher, tmp_path / name), tmp_path / name / "raw")
+        labels = OpenImagesLabels(raw / "annotations", manifest.read_rows(raw / "manifest.json", RawItem, "items"))
+        out = write_semantics("photos", raw, labels, tmp_path / name / "semantics")
+        made.append([(out / file).read_bytes() for file in ("classes.json", "part-000000.tar")])
+        assert manifest.read(out / "manifest.json", LabelManifest).counts["labelled"] == (2 if name == "all" else 1)
+    assert made[0] == made[1]

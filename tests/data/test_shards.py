@@ -105,7 +105,7 @@ def test_every_image_asked_for_is_a_sample_or_a_reject_with_its_reason(troubled:
     }
     assert sorted(samples(out)) == ["0a", "0b", "1c", "2d", "3e", "9f"]
     assert shards.counts.asked == 13 == shards.counts.kept + sum(shards.counts.rejected.values())
-    assert (shards.counts.kept, shards.counts.labelled, shards.classes, shards.recipe) == (6, 2, 3, "paper")
+    assert (shards.counts.kept, shards.counts.labelled, shards.classes, shards.recipe) == (6, 2, 4, "paper")
 
 
 def test_reducing_as_images_arrive_gives_the_samples_and_rejects_of_reducing_originals(
