@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,17 @@ import yaml
 from PIL import Image
 
 from gencomp.data import manifest
-from gencomp.data.archive import read_samples
+from gencomp.data.archive import read_samples, read_tar, write_tar
 from gencomp.data.dataset import DatasetConfig, FolderSource, PaperSelection, PlainSelection, SelectionConfig, Subset
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
 from gencomp.data.folder_labels import FolderLabels
-from gencomp.data.manifest import LabelManifest, RawManifest, ShardManifest
+from gencomp.data.manifest import LabelManifest, RawManifest, RawSidecar, ShardManifest
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.openimages_labels import OpenImagesLabels
-from gencomp.data.semantics import write_semantics
-from gencomp.data.shards import write_shards
+from gencomp.data.semantics import png, write_semantics
+from gencomp.data.shards import shard_partition, write_shards
 
 Make = Callable[..., bytes]
 ROOT = Path(__file__).parents[2]
@@ -203,6 +204,50 @@ def test_tiles_have_the_maps_of_their_part_and_count_as_samples_of_one_image(tro
     ]
     assert shards.counts.asked == shards.counts.kept + sum(shards.counts.rejected.values())
     assert sum(split.samples for split in shards.splits.values()) == len(found) > shards.counts.kept
+
+
+def noise(seed: int) -> bytes:
+    """A map that no PNG makes smaller: 32 kB."""
+    return png(np.random.default_rng(seed).integers(0, 256, (160, 200), np.uint8))
+
+
+def write_partition(folder: Path, count: int, photo: bytes) -> tuple[Path, Path]:
+    """A raw tar of so many images, and the label and edge maps of all but every tenth."""
+    raw, semantics = folder / "raw.tar", folder / "semantics.tar"
+    about = {"split": "train", "width": 200, "height": 160, "orientation": 1}
+    rest = dict.fromkeys(("author", "license", "title"))
+    keys = [f"{index:04}" for index in range(count)]
+    sidecars = [manifest.encode(RawSidecar(id=key, key=key, **about, **rest)) for key in keys]  # type: ignore[arg-type]
+    images = zip(keys, sidecars, strict=True)
+    write_tar(raw, (file for key, data in images for file in ((f"{key}.jpg", photo), (f"{key}.json", data))))
+    drawn = [noise(seed) for seed in range(7)]
+    maps = [(key, drawn[index % 7]) for index, key in enumerate(keys) if index % 10]
+    names = ("labels.png", "edges.png")
+    write_tar(semantics, ((f"{key}.{name}", data) for key, data in maps for name in names))
+    return raw, semantics
+
+
+def test_the_memory_of_a_partition_does_not_grow_with_its_label_maps(tmp_path: Path, make_photo: Make) -> None:
+    photo, peaks = make_photo(1, 200, 160), []
+    for count in (30, 300):
+        raw, semantics = write_partition(tmp_path, count, photo)
+        tracemalloc.start()
+        record = shard_partition(raw, semantics, PlainSelection(minimum_side=1), 10**6, tmp_path / "shard.tar")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (record.kept, record.labelled) == (count, count - count // 10)
+        assert sum(1 for _ in read_samples(tmp_path / "shard.tar")) == count
+        for path in tmp_path.glob("*.tar"):
+            path.unlink()
+    assert peaks[1] - peaks[0] < 270 * 5_000  # an image's maps have 64 kB
+
+
+def test_maps_of_another_order_than_their_images_are_noticed(tmp_path: Path, make_photo: Make) -> None:
+    raw, semantics = write_partition(tmp_path, 4, make_photo(1, 200, 160))
+    members = dict(read_tar(semantics))
+    write_tar(semantics, sorted(members.items(), reverse=True))
+    with pytest.raises(AssertionError, match="semantics.tar: .* in another order"):
+        shard_partition(raw, semantics, PlainSelection(minimum_side=1), 10**6, tmp_path / "shard.tar")
 
 
 def stage(name: str, folder: Path) -> subprocess.Popen[str]:
