@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +21,17 @@ from PIL import Image
 
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
-from gencomp.data.manifest import ShardCounts, ShardFile, ShardManifest, ShardSidecar, ShardSplit
+from gencomp.data.labelmap import LabelMap
+from gencomp.data.manifest import (
+    ClassTable,
+    LabelNetwork,
+    RawSidecar,
+    ShardCounts,
+    ShardFile,
+    ShardManifest,
+    ShardSidecar,
+    ShardSplit,
+)
 from gencomp.data.places import remote
 
 HEADER = "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
@@ -261,6 +272,17 @@ def make_photo() -> Callable[..., bytes]:
 @pytest.fixture
 def make_mask() -> Callable[..., bytes]:
     return mask
+
+
+class Plain(NamedTuple):
+    """What draws one class everywhere, as a segmentation network."""
+
+    table: ClassTable
+    network: LabelNetwork = LabelNetwork(name="plain", sha256="0" * 64)
+
+    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
+        labels = np.ones((sidecar.height, sidecar.width), np.uint8)
+        return LabelMap(labels, labels, 0, 0)
 
 
 def sidecar(key: str, width: int, height: int, license: str | None) -> bytes:

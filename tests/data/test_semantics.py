@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +15,12 @@ from gencomp.data import manifest
 from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
-from gencomp.data.labelmap import LabelMap, Segmentation
-from gencomp.data.manifest import ClassTable, LabelClass, LabelManifest, LabelNetwork, RawItem, RawSidecar
+from gencomp.data.labelmap import Segmentation
+from gencomp.data.manifest import ClassTable, LabelClass, LabelManifest, RawItem
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.semantics import instance_edges, narrowed, png, resize_edges, resize_labels, write_semantics
+from tests.data.conftest import Plain
 
 sizes = st.integers(1, 40)
 
@@ -80,17 +81,6 @@ def test_ids_take_sixteen_bits_only_when_they_must(classes: int, kind: type) -> 
     table = ClassTable(classes=[LabelClass(id=id, name=str(id)) for id in range(classes)])
     top = np.full((2, 3), classes - 1)
     assert narrowed(top, table).dtype == kind and (narrowed(top, table) == top).all()
-
-
-class Plain(NamedTuple):
-    """What draws one class everywhere."""
-
-    table: ClassTable
-    network: LabelNetwork = LabelNetwork(name="plain", sha256="0" * 64)
-
-    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
-        labels = np.ones((sidecar.height, sidecar.width), np.uint8)
-        return LabelMap(labels, labels, 0, 0)
 
 
 @pytest.mark.parametrize("drawn", [False, True])
