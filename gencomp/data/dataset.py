@@ -127,6 +127,9 @@ class OpenImagesSource(
     """The object masks; none: no label maps."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.archives is None):
@@ -173,6 +176,9 @@ class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Share of the images held out as split `val`, chosen by name; unused where tars name their splits."""
     classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=255)] = ()
     """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
 
 
 class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
@@ -190,6 +196,9 @@ class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
     license: str | None = None
     """Terms of the whole set, which travel with each of its images."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
 

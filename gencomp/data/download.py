@@ -74,14 +74,17 @@ class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
     """The outcome of one partition; rejected images cannot be had or used."""
 
 
-def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:
+def download(
+    dataset: str, config: DatasetConfig, source: Source, scratch: Path, vet: Callable[[Request], None] = lambda _: None
+) -> Path:
     """Fetch a dataset into a complete folder within `scratch`, going on where an earlier run was interrupted.
 
-    Before many images are fetched, it says what they will take. Raises DataError when the disk clearly cannot hold
-    them, and when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
+    Before many images are fetched, it says what they will take. `vet` is called with what the source lists before
+    anything of it is fetched. Raises DataError when the disk clearly cannot hold the images, and when more than
+    `maximum_missing` of them cannot be had, as soon as that is certain; and what `vet` raises.
     """
     with rows(scratch / "requests") as listing:
-        requests = chosen(source.requests(), config.subset, listing)
+        requests = chosen(_vetted(source.requests(), vet), config.subset, listing)
         run = scratch.absolute() / "runs" / _inputs_key(requests, source)
         _clear_others(run)
         partitions = partitioned(source.located(requests), config.shard_samples, fresh(run / "requests"))
@@ -126,6 +129,12 @@ def chosen(requests: Iterable[Request], subset: Subset, listing: Rows) -> Chosen
     if not listing.groups():
         raise DataError("the source lists no images")
     return Chosen(listing)
+
+
+def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
+    for request in requests:
+        vet(request)
+        yield request
 
 
 def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[str, Partition]:

@@ -34,16 +34,18 @@ from gencomp.data.manifest import (
 from gencomp.data.partitions import described, finish, fresh
 from gencomp.data.selection import Selected, Tile, select, tiles
 from gencomp.data.semantics import png, resize_edges, resize_labels
+from gencomp.data.terms import reserved
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one partition: a shard of `split`, with `kept` images and `labelled` label maps, and what is not
-    in it."""
+    in it; `reserved` where the licence of an image that is forbids passing it on."""
 
     split: Split
     rejects: list[Reject]
     kept: int
     labelled: int
+    reserved: bool
     part: Part | None
 
     @property
@@ -82,8 +84,10 @@ def write_shards(
         splits.add(item.split)
         reasons.update([item.reason] if item.reason else [])
     kept = labelled = 0
+    private = False
     for record in records:
         kept, labelled = kept + record.kept, labelled + record.labelled
+        private = private or record.reserved
         reasons.update(reject.reason for reject in record.rejects)
     head = ShardManifest(
         dataset=dataset,
@@ -94,6 +98,7 @@ def write_shards(
         counts=ShardCounts(
             asked=source.counts["asked"], kept=kept, labelled=labelled, rejected=tally(reasons.elements())
         ),
+        reserved=private,
     )
     manifest.write_rows(out / "manifest.json", head, "rejects", _rejects(items, records))
     return out
@@ -118,9 +123,10 @@ def shard_partition(
     rejects: list[Reject] = []
     splits: set[Split] = set()
     kept = labelled = samples = 0
+    private = False
 
     def members() -> Iterator[tuple[str, bytes]]:
-        nonlocal kept, labelled, samples
+        nonlocal kept, labelled, samples, private
         for key, files, maps in _in_step(raw, semantics):
             sidecar = msgspec.json.decode(files.pop("json"), type=RawSidecar)
             splits.add(sidecar.split)
@@ -131,6 +137,7 @@ def shard_partition(
                 rejects.append(Reject(id=sidecar.id, key=key, split=sidecar.split, reason=error.reason))
                 continue
             kept, labelled = kept + 1, labelled + (maps is not None)
+            private = private or reserved(sidecar.license)
             resized, network = _resized_maps(key, maps, selected), _network(maps)
             for tile in tiles(selection, key, selected):
                 samples += 1
@@ -144,7 +151,7 @@ def shard_partition(
     if not samples:
         tar.unlink()
     part = described(tar, samples) if samples else None
-    return ShardRecord(split=splits.pop(), rejects=rejects, kept=kept, labelled=labelled, part=part)
+    return ShardRecord(split=splits.pop(), rejects=rejects, kept=kept, labelled=labelled, reserved=private, part=part)
 
 
 def _in_step(raw: Path, semantics: Path) -> Iterator[tuple[str, dict[str, bytes], dict[str, bytes] | None]]:

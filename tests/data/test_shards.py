@@ -20,7 +20,15 @@ from PIL import Image
 
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples, read_tar, write_tar
-from gencomp.data.dataset import DatasetConfig, FolderSource, PaperSelection, PlainSelection, SelectionConfig, Subset
+from gencomp.data.dataset import (
+    DatasetConfig,
+    FolderSource,
+    PaperSelection,
+    PlainSelection,
+    SelectionConfig,
+    Subset,
+    TarSource,
+)
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
@@ -30,6 +38,10 @@ from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.semantics import png, write_semantics
 from gencomp.data.shards import shard_partition, write_shards
+from gencomp.data.tars import Tars
+from gencomp.registry.manifests import shareable
+from stages.download import CITYSCAPES_TERMS
+from tests.data.conftest import stage_shards
 
 Make = Callable[..., bytes]
 ROOT = Path(__file__).parents[2]
@@ -204,6 +216,19 @@ def test_tiles_have_the_maps_of_their_part_and_count_as_samples_of_one_image(tro
     ]
     assert shards.counts.asked == shards.counts.kept + sum(shards.counts.rejected.values())
     assert sum(split.samples for split in shards.splits.values()) == len(found) > shards.counts.kept
+
+
+@pytest.mark.parametrize("terms", [CITYSCAPES_TERMS, "CC0-1.0"])
+def test_shards_read_again_as_tars_still_tell_whether_they_may_be_passed_on(tmp_path: Path, terms: str) -> None:
+    first = stage_shards(tmp_path / "first", [1, 2], license=terms)
+    selection, source = PlainSelection(minimum_side=1), TarSource(root=str(first), validation_share=0.5)
+    config = DatasetConfig(source=source, selection=selection, shard_samples=1, maximum_missing=0.0, **REST)
+    raw = download("again", config, Tars(source), tmp_path / "raw")
+    semantics = write_semantics("again", raw, None, tmp_path / "semantics")
+    out = write_shards("again", raw, semantics, selection, 10**6, tmp_path / "shards")
+    assert shareable("tars", out) == (terms != CITYSCAPES_TERMS)
+    assert not shareable("cityscapes", out)
+    assert (b"reserved" in (out / "manifest.json").read_bytes()) == (terms == CITYSCAPES_TERMS)
 
 
 def noise(seed: int) -> bytes:
