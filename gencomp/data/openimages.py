@@ -10,6 +10,7 @@ import msgspec
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.forecast import foretell
 from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.packed import spooled
 from gencomp.data.readers import TarImages, UrlReader
@@ -77,17 +78,19 @@ class OpenImages(Source):
         masks = self._source.masks
         if masks is None:
             return
-        self._fetcher.required(masks.classes, folder / CLASSES)
+        needed, archives = {folder / CLASSES: masks.classes}, dict[Path, str]()
         if masks.segmented is not None:
-            self._fetcher.required(masks.segmented, folder / SEGMENTED)
-        digits: dict[Split, set[str]] = {}
-        for request in requests:
-            digits.setdefault(request.split, set()).add(request.id[0].lower())
-        for split, found in sorted(digits.items()):
-            name = SUBSET_NAMES[split]
-            self._fetcher.required(filled(masks.tables, split=name), folder / filled(TABLE, split=name))
-            for digit in sorted(found & set(DIGITS)):
-                self._save_archive(masks, name, digit, folder)
+            needed[folder / SEGMENTED] = masks.segmented
+        for split, digits in sorted(_digits(requests).items()):
+            names = {"split": SUBSET_NAMES[split]}
+            needed[folder / filled(TABLE, **names)] = filled(masks.tables, **names)
+            for digit in sorted(digits & set(DIGITS)):
+                archives[folder / filled(ARCHIVE, **names, digit=digit)] = filled(masks.archives, **names, digit=digit)
+        foretell("object masks", needed | archives, self._fetcher)
+        for target, url in needed.items():
+            self._fetcher.required(url, target)
+        for target, url in archives.items():
+            self._save_archive(url, target)
 
     def _archives_of(self, request: Request) -> list[str]:
         """The archives that an image may be in; none for an id that cannot be a key."""
@@ -123,10 +126,9 @@ class OpenImages(Source):
             raise DataError(f"{wanted.names}: no class {', '.join(unknown)}")
         return {code for code, name in classes.items() if code in wanted.classes or name in wanted.classes}
 
-    def _save_archive(self, masks: MaskSource, split: str, digit: str, folder: Path) -> None:
-        url = filled(masks.archives, split=split, digit=digit)
+    def _save_archive(self, url: str, target: Path) -> None:
         try:
-            self._fetcher.file(url, folder / filled(ARCHIVE, split=split, digit=digit))
+            self._fetcher.file(url, target)
         except Rejected as error:
             if error.reason != "missing":
                 raise DataError(f"{url}: {error}") from None
@@ -151,6 +153,14 @@ class OpenImages(Source):
             license=row.get("License") or None,
             title=row.get("Title") or None,
         )
+
+
+def _digits(requests: Iterable[Request]) -> dict[Split, set[str]]:
+    """First digits of the ids by split."""
+    found: dict[Split, set[str]] = {}
+    for request in requests:
+        found.setdefault(request.split, set()).add(request.id[0].lower())
+    return found
 
 
 def mirror(root: str) -> OpenImagesSource:

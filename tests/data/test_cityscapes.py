@@ -127,16 +127,21 @@ def test_maps_that_cannot_be_used_have_their_reason(tmp_path: Path, scenes: dict
     assert CityscapesLabels(tmp_path).label(sidecar()) == NoLabels()
 
 
-def test_remote_archives_are_fetched_once(tmp_path: Path, scenes: dict[str, bytes], server: Any) -> None:
+def test_remote_archives_are_fetched_once_and_their_size_is_told_before(
+    tmp_path: Path, scenes: dict[str, bytes], server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_archives(tmp_path / "set", scenes)
     for path in (tmp_path / "set").iterdir():
         data = path.read_bytes()
         server.answers[f"/set/{path.name}"] = [(200, data, len(data))]
+        server.sizes[f"/set/{path.name}"] = len(data)
     for _ in range(2):
         source = opened(f"{server.url}/set/", tmp_path / "scratch")
         assert len(source.reader().read(source.requests()[0], 10**6)) > 100
         source.save_annotations(source.requests(), tmp_path / "annotations")
     assert sorted(server.asked) == ["/set/gtFine_trainvaltest.zip", "/set/leftImg8bit_trainvaltest.zip"]
+    told = [line.split(" to fetch, ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == [f"Cityscapes: {folder}_trainvaltest.zip" for folder in ("leftImg8bit", "gtFine")]
     assert (tmp_path / "annotations" / "gtFine_trainvaltest.zip").is_file()
 
 
