@@ -430,19 +430,24 @@ def publish_data(folder: Path, target: str, private: bool) -> None:
 @data.command("duplicates")
 @click.argument("first", metavar="TRAINING", type=FilePath)
 @click.argument("second", metavar="EVALUATION", type=FilePath)
+@click.option("--training-split", metavar="NAME", help="Of the shards TRAINING, only train, val or test.")
+@click.option("--evaluation-split", metavar="NAME", help="Of the shards EVALUATION, only train, val or test.")
 @click.option("--distance", type=click.IntRange(0, 32), default=8, show_default=True, help="Most bits of 64 apart.")
-def find_duplicates(first: Path, second: Path, distance: int) -> None:
+def find_duplicates(
+    first: Path, second: Path, training_split: str | None, evaluation_split: str | None, distance: int
+) -> None:
     """List pictures of EVALUATION that TRAINING holds too, or nearly; exit code 1 if there are any.
 
-    Both are folders of shards or of pictures, compared by perceptual hash.
+    Both are folders of shards or of pictures, compared by perceptual hash; two splits of one folder of shards too.
 
     \b
     Example:
       gencomp data duplicates data/shards/photos kodak
+      gencomp data duplicates data/shards/photos data/shards/photos --training-split train --evaluation-split val
     """
     from gencomp.data.duplicates import hashes, near_duplicates
 
-    sets = hashes(first), hashes(second)
+    sets = hashes(first, training_split), hashes(second, evaluation_split)
     pairs = list(near_duplicates(*sets, distance))
     for pair in pairs:
         click.echo(f"{pair.first}  {pair.second}  {pair.distance}")

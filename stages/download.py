@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -27,8 +28,9 @@ from gencomp.data.listed import Listed
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.partitions import fresh, publish, resume_key
 from gencomp.data.remotes import public_remotes
-from gencomp.data.request import Source
+from gencomp.data.request import Request, Source
 from gencomp.data.tars import Tars
+from gencomp.data.terms import reserved
 from stages.entry import StageError, params, run
 from stages.scratch import scratch
 
@@ -40,28 +42,38 @@ SCENE_TERMS = "CC0-1.0"
 def main(dataset: str) -> None:
     """Fetch every image of a dataset into data/raw/<dataset>/, with an outcome and a reason for each."""
     config = params(DatasetConfig, "datasets", dataset)
-    _guard(config.source)
+    vet = _guard(config.source)
     what = (config.source, config.subset, config.shard_samples, config.maximum_megabytes, config.maximum_megapixels)
     key = resume_key(dataset.encode(), msgspec.json.encode(what, order="sorted"))
     try:
         with scratch("download", key) as folder, Fetcher() as fetcher:
             source = open_source(config.source, fetcher, folder)
-            publish(download(dataset, config, source, folder), Path("data/raw") / dataset)
+            publish(download(dataset, config, source, folder, vet), Path("data/raw") / dataset)
             shutil.rmtree(folder)
     except DataError as error:
         raise StageError(str(error)) from None
 
 
-def _guard(source: SourceConfig) -> None:
-    """Raise StageError for data that may not be passed on in a checkout that may pass it on."""
-    if not isinstance(source, CityscapesSource) or source.remotes_are_private:
-        return
+def _guard(source: SourceConfig) -> Callable[[Request], None]:
+    """What raises StageError for an image that may not be passed on, in a checkout that may pass it on; for Cityscapes,
+    that is raised before anything is listed."""
+    if isinstance(source, SampleSource | FolderSource) or source.remotes_are_private:
+        return lambda _: None
     found = public_remotes(Path(".dvc"))
-    if found:
+
+    def refuse(what: str) -> None:
         raise StageError(
-            f"Cityscapes may not be passed on, and DVC remote {', '.join(found)} looks public; remove it, or set "
+            f"{what} may not be passed on, and DVC remote {', '.join(found)} looks public; remove it, or set "
             "remotes_are_private: true in the source if nobody else can read it"
         )
+
+    def vet(request: Request) -> None:
+        if found and reserved(request.license):
+            refuse(f"{request.id} ({request.license})")
+
+    if found and isinstance(source, CityscapesSource):
+        refuse("Cityscapes")
+    return vet
 
 
 def open_source(config: SourceConfig, fetcher: Fetcher, folder: Path) -> Source:

@@ -14,7 +14,7 @@ from gencomp.config import convert
 from gencomp.evaluation.gate import Measured, Tolerances, Verdict
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutImage, evaluation_images
 from gencomp.registry.candidate import Candidate, Released, release
-from gencomp.registry.manifests import PRIVATE_SOURCES, TrainingData
+from gencomp.registry.manifests import TrainingData, shareable
 from gencomp.registry.store import RegistryError, flatten, store_uri
 from stages.entry import StageError, params, run
 
@@ -62,9 +62,10 @@ def _candidate(
     dataset = str(section.get("dataset"))
     if dataset not in sources:
         raise StageError(f"params.yaml: variants.{variant} needs the dataset {dataset}: there are {', '.join(sources)}")
-    data = TrainingData(dataset, Path("data/shards") / dataset, sources[dataset].source.kind not in PRIVATE_SOURCES)
+    data = TrainingData(dataset, Path("data/shards") / dataset)
     if not data.manifest.is_file():
         raise StageError(f"{data.manifest} is missing: run dvc repro")
+    data = data._replace(shareable=shareable(sources[dataset].source.kind, data.shards))
     return Candidate(
         variant=variant,
         name=f"{prefix}-{variant}",

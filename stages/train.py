@@ -25,7 +25,7 @@ from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
-from gencomp.registry.manifests import PRIVATE_SOURCES, TrainingData
+from gencomp.registry.manifests import TrainingData, shareable
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
 from gencomp.training.context import ContextConfig, fit_context
@@ -141,7 +141,7 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
     settings = flatten(msgspec.to_builtins(config))
-    shown = params(str, "datasets", config.dataset, "source", "kind") not in PRIVATE_SOURCES
+    shown = shareable(params(str, "datasets", config.dataset, "source", "kind"), shards)
     with (
         RunLogger(variant, key, settings, data=TrainingData(config.dataset, shards, shown)) as logger,
         progress_line(variant, config.training.steps) as line,

@@ -47,6 +47,7 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
             entry.mtime = 0
             entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(data))
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them
     return len(seen)
 
 
@@ -82,6 +83,7 @@ def checked_members(path: Place, tar: tarfile.TarFile) -> Iterator[tarfile.TarIn
     of at most MEMBER_LIMIT bytes, each named once."""
     seen: set[str] = set()
     for entry in tar:
+        tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them
         if entry.isdir():
             continue
         _check_name(path, entry.name, seen)

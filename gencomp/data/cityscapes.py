@@ -10,6 +10,7 @@ from gencomp.data.cityscapes_account import VARIABLES, Account, fetch_package
 from gencomp.data.dataset import CityscapesSource, Split
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.forecast import foretell
 from gencomp.data.readers import UrlReader, ZipImages
 from gencomp.data.request import Reader, Request, Source, file_stamp
 
@@ -89,7 +90,9 @@ class Cityscapes(Source):
 
     def _archive(self, name: str) -> Path:
         """An archive as a local file; a remote one is fetched once per scratch folder, one from the set's site once."""
-        path = self._fetcher.local(f"{self._root}/{name}", self._scratch / name)
+        url, copy = f"{self._root}/{name}", self._scratch / name
+        foretell("Cityscapes", {copy: url}, self._fetcher)
+        path = self._fetcher.local(url, copy)
         if not path.exists():
             if self._account is None:
                 raise DataError(

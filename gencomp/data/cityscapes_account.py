@@ -11,8 +11,9 @@ from typing import NamedTuple
 import httpx
 import msgspec
 
-from gencomp.data.failure import DataError
-from gencomp.data.fetch import BUSY, Fetcher, Patience, Transient, asked_pause
+from gencomp.data.failure import DataError, Transient
+from gencomp.data.fetch import BUSY, Fetcher, Patience, asked_pause
+from gencomp.data.forecast import foretell
 
 SITE = "https://www.cityscapes-dataset.com"
 VARIABLES = "CITYSCAPES_USERNAME and CITYSCAPES_PASSWORD"
@@ -82,7 +83,9 @@ def fetch_package(account: Account, name: str, target: Path, patience: Patience)
         id = _package_id(site, account.site, name)
         words = site.page(f"{account.site}/md5-sum/?packageID={id}").text.split()
         with Fetcher(attempts=patience.attempts, wait=patience.wait, cookies=site.client.cookies.jar) as fetcher:
-            fetcher.required(f"{account.site}/file-handling/?packageID={id}", fetched)
+            url = f"{account.site}/file-handling/?packageID={id}"
+            foretell("Cityscapes", {target: url}, fetcher)
+            fetcher.required(url, fetched)
     with fetched.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if words[:1] != [found]:

@@ -42,7 +42,7 @@ class CityscapesLabels:
         return self
 
     def label(self, sidecar: RawSidecar) -> LabelMap | NoLabels:
-        """The maps of an image.
+        """The maps of an image; none where all of it is void, as in the split test, whose maps are not published.
 
         Raises Rejected: `labels-corrupt`, `labels-too-large`, `labels-size`, `labels-value`.
         """
@@ -53,8 +53,11 @@ class CityscapesLabels:
         unknown = set(np.unique(ids).tolist()) - self._known
         if unknown:
             raise Rejected("labels-value", f"ids {sorted(unknown)}")
+        labels = self._train_ids[ids]
+        if (labels == VOID).all():
+            return NoLabels()
         objects = np.unique(instances[instances >= 1000]).size
-        return LabelMap(self._train_ids[ids], instances, objects, 0)
+        return LabelMap(labels, instances, objects, 0)
 
     def _pixels(self, sidecar: RawSidecar, kind: str) -> np.ndarray | None:
         name = self._names.get(View(sidecar.split, sidecar.key, kind))

@@ -73,6 +73,9 @@ class MaskSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """URL of each mask archive, with `{split}` and `{digit}` (first hexadecimal digit of the image id)."""
     classes: str
     """URL of the class list: LabelName and DisplayName per line, header optional."""
+    segmented: str | None = None
+    """URL of the LabelNames that have masks at all, one per line, such as `classes-segmentation.txt`: label ids are
+    their places in it, from 1 on. None: those in the class list."""
 
 
 class ListFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -124,6 +127,9 @@ class OpenImagesSource(
     """The object masks; none: no label maps."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.archives is None):
@@ -170,6 +176,9 @@ class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Share of the images held out as split `val`, chosen by name; unused where tars name their splits."""
     classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=255)] = ()
     """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
 
 
 class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
@@ -187,6 +196,9 @@ class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
     license: str | None = None
     """Terms of the whole set, which travel with each of its images."""
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
+    may not be passed on from being fetched."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
 
@@ -286,7 +298,7 @@ class DatasetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     maximum_megapixels: Annotated[int, msgspec.Meta(ge=1, le=178)]
     """An image with more pixels is rejected as too large, in 10^6 pixels."""
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
-    """Images that are fetched and decoded at once by all workers, and so the most connections to a host (one per worker
-    at least); it changes no result."""
+    """Images that are fetched at once by all workers, and so the most connections to a host, and the most workers that
+    fetch; it changes no result."""
     pseudo_labels: SegmentationNetwork | None = None
     """What draws label maps for the images that the source has no annotations of; none: they have none."""

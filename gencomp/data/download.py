@@ -74,14 +74,17 @@ class RawRecord(ItemRecord[RawItem], frozen=True, kw_only=True):
     """The outcome of one partition; rejected images cannot be had or used."""
 
 
-def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path) -> Path:
+def download(
+    dataset: str, config: DatasetConfig, source: Source, scratch: Path, vet: Callable[[Request], None] = lambda _: None
+) -> Path:
     """Fetch a dataset into a complete folder within `scratch`, going on where an earlier run was interrupted.
 
-    Before many images are fetched, it says what they will take. Raises DataError when the disk clearly cannot hold
-    them, and when more than `maximum_missing` of the images cannot be had, as soon as that is certain.
+    Before many images are fetched, it says what they will take. `vet` is called with what the source lists before
+    anything of it is fetched. Raises DataError when the disk clearly cannot hold the images, and when more than
+    `maximum_missing` of them cannot be had, as soon as that is certain; and what `vet` raises.
     """
     with rows(scratch / "requests") as listing:
-        requests = chosen(source.requests(), config.subset, listing)
+        requests = chosen(_vetted(source.requests(), vet), config.subset, listing)
         run = scratch.absolute() / "runs" / _inputs_key(requests, source)
         _clear_others(run)
         partitions = partitioned(source.located(requests), config.shard_samples, fresh(run / "requests"))
@@ -102,7 +105,7 @@ def download(dataset: str, config: DatasetConfig, source: Source, scratch: Path)
         return _foreseen(dataset, left, reader, config, run) if many else None
 
     task = f"download {dataset}"
-    records = finish(run / "parts", makers, RawRecord, task, asked, check, before=foresee)
+    records = finish(run / "parts", makers, RawRecord, task, asked, check, before=foresee, most=config.connections)
     (run / "annotations").mkdir(exist_ok=True)
     source.save_annotations(_kept(partitions.values(), records), run / "annotations")
     return _assemble(dataset, config, records, run, fresh(scratch / "out"))
@@ -128,6 +131,12 @@ def chosen(requests: Iterable[Request], subset: Subset, listing: Rows) -> Chosen
     return Chosen(listing)
 
 
+def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
+    for request in requests:
+        vet(request)
+        yield request
+
+
 def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[str, Partition]:
     """Requests sorted by (split, id) in partitions of at most `size`, each of one split, as files in `folder`."""
     found: dict[str, Partition] = {}
@@ -143,7 +152,7 @@ def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[st
 def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig, tar: Path) -> RawRecord:
     """Fetch and check the images of one partition into `tar`; no tar when none is usable.
 
-    It has its share of `connections` threads, where partitions are fetched at once.
+    It has its share of `connections` threads, where partitions are fetched at once, which are no more than those.
     """
     threads, decoding = max(1, config.connections // at_once()), _decoding()
     items: list[RawItem] = []

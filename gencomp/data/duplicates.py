@@ -58,9 +58,10 @@ def _cosines() -> NDArray[np.float64]:
 _COSINES = _cosines()
 
 
-def hashes(place: Path) -> Hashes:
-    """The pictures of a folder of shards, or of a folder with its subfolders. Raises DataError."""
-    found = [(name, perceptual_hash(image)) for name, image in _pictures(place)]
+def hashes(place: Path, split: str | None = None) -> Hashes:
+    """The pictures of a folder of shards, or of one split of it, or of a folder with its subfolders. Raises
+    DataError."""
+    found = [(name, perceptual_hash(image)) for name, image in _pictures(place, split)]
     return Hashes([name for name, _ in found], np.array([bits for _, bits in found], np.uint64))
 
 
@@ -72,17 +73,22 @@ def near_duplicates(first: Hashes, second: Hashes, distance: int = NEAR) -> Iter
             yield Pair(name, second.names[index], int(apart[index]))
 
 
-def _pictures(place: Path) -> Iterable[tuple[str, Image.Image]]:
+def _pictures(place: Path, split: str | None) -> Iterable[tuple[str, Image.Image]]:
     if (place / "manifest.json").is_file():
-        return _in_shards(place)
+        return _in_shards(place, split)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder")
+    if split is not None:
+        raise DataError(f"{place}: a folder of pictures has no splits; name the folder of the split {split}")
     return _in_folder(place)
 
 
-def _in_shards(shards: Path) -> Iterator[tuple[str, Image.Image]]:
-    for name, split in manifest.read(shards / "manifest.json", ShardManifest).splits.items():
-        for shard in split.shards:
+def _in_shards(shards: Path, wanted: str | None) -> Iterator[tuple[str, Image.Image]]:
+    splits = manifest.read(shards / "manifest.json", ShardManifest).splits
+    if wanted is not None and wanted not in splits:
+        raise DataError(f"{shards}: no split {wanted}; there are {', '.join(splits)}")
+    for name, split in splits.items():
+        for shard in split.shards if wanted in (None, name) else []:
             for key, files in read_samples(shards / shard.name):
                 ending = next(name for name in files if f".{name}" in EXTENSIONS)
                 yield f"{name}/{key}", Image.open(io.BytesIO(files[ending]))

@@ -11,3 +11,11 @@ class Rejected(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason} ({detail})" if detail else reason)
         self.reason = reason
+
+
+class Transient(Rejected):
+    """A failure that another attempt may remove, after `pause` seconds where the server asks for them."""
+
+    def __init__(self, reason: str, detail: str = "", pause: float = 0.0) -> None:
+        super().__init__(reason, detail)
+        self.pause = pause

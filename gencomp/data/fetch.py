@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,12 @@ from urllib.request import Request, getproxies, proxy_bypass, url2pathname
 
 import httpx
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
 
 from gencomp.data.atomic import replacing
-from gencomp.data.failure import DataError, Rejected
+from gencomp.data.failure import DataError, Rejected, Transient
+from gencomp.data.watchdog import TICK, Watch
 
 X = TypeVar("X")
 ARCHIVE_LIMIT = 64_000_000_000
@@ -47,14 +50,6 @@ REDIRECTS = 10
 """Most redirects from a URL to its file."""
 LONGEST_PAUSE = 120.0
 """Most seconds between two attempts, whatever the server asks for."""
-
-
-class Transient(Rejected):
-    """A failure that another attempt may remove, after `pause` seconds where the server asks for them."""
-
-    def __init__(self, reason: str, detail: str = "", pause: float = 0.0) -> None:
-        super().__init__(reason, detail)
-        self.pause = pause
 
 
 class Patience(NamedTuple):
@@ -98,8 +93,9 @@ class Fetcher:
     """Fetches over connections that it keeps, from any number of threads; `attempts` per URL, `wait` seconds after the
     first, doubling, with jitter, and longer where a server asks for it, which then holds for all requests to its host.
 
-    `timeout`: seconds for a connection and for each silence of a server; in each span of so many seconds, a body has to
-    arrive at `slowest` bytes per second or more. `cookies`: those of a session; they stay in this process.
+    `timeout`: seconds for a connection, for the head of an answer, and for each silence of a server; in each span of so
+    many seconds, a body has to arrive at `slowest` bytes per second or more. `cookies`: those of a session; they stay
+    in this process.
 
     Raises Rejected: `missing`, `refused`, `too-large`, `checksum`, and `unreachable`, `wrong-length` or `too-slow`
     after the last attempt.
@@ -275,15 +271,19 @@ class Fetcher:
 
     def _copy_body(self, response: urllib3.BaseHTTPResponse, limit: int, out: "_Arriving") -> None:
         start, before = time.monotonic(), out.size
-        while chunk := response.read1(ARRIVING, decode_content=False):
-            out.write(chunk)
-            if out.size > limit:
-                raise Rejected("too-large", f"above {limit} bytes")
-            seconds = time.monotonic() - start
-            if seconds > self._timeout:
-                if out.size - before < self._slowest * seconds:
-                    raise Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
-                start, before = time.monotonic(), out.size
+        # What lies between the bytes of a body, such as the lengths of its chunks, may drip too. A body may be silent
+        # when its span is nearly over.
+        with Watch(response.shutdown, 2 * self._timeout + TICK) as watch:
+            while chunk := response.read1(ARRIVING, decode_content=False):
+                out.write(chunk)
+                if out.size > limit:
+                    raise Rejected("too-large", f"above {limit} bytes")
+                seconds = time.monotonic() - start
+                if seconds > self._timeout:
+                    if out.size - before < self._slowest * seconds:
+                        raise Transient("too-slow", f"{out.size - before} bytes in {seconds:.0f} s")
+                    start, before = time.monotonic(), out.size
+                    watch.again()
 
 
 @functools.lru_cache
@@ -330,11 +330,46 @@ class _Connections:
             return self._managers[proxy]
 
     def _made(self, proxy: str | None) -> urllib3.PoolManager:
-        if proxy is None:
-            return urllib3.PoolManager(**self._options)
+        manager = self._by_proxy(proxy) if proxy else urllib3.PoolManager(**self._options)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        return manager
+
+    def _by_proxy(self, proxy: str) -> urllib3.ProxyManager:
         parts = urllib3.util.parse_url(proxy)
         headers = urllib3.util.make_headers(proxy_basic_auth=unquote(parts.auth) if parts.auth else None)
         return urllib3.ProxyManager(proxy, proxy_headers=headers, **self._options)
+
+
+class _Timed(HTTPConnection):
+    """A connection on which the head of an answer, and of a proxy's answer to CONNECT, has its time as a whole."""
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as of urllib3's own
+        with self._watched():
+            return super().getresponse()
+
+    def _tunnel(self) -> None:
+        with self._watched():
+            super()._tunnel()
+
+    def _watched(self) -> Watch:
+        assert isinstance(self.timeout, int | float)
+        return Watch(self._cut, self.timeout + TICK)  # of a server that is silent, the socket tells first
+
+    def _cut(self) -> None:
+        if self.sock is not None:
+            getattr(self.sock, "socket", self.sock).shutdown(socket.SHUT_RDWR)  # TLS within a proxy's TLS has one
+
+
+class _TimedTLS(_Timed, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Timed
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TimedTLS
 
 
 def _proxy(scheme: str, host: str) -> str | None:

@@ -1,16 +1,23 @@
-"""What a big download will take, told before it begins: by a small sample of its images."""
+"""What a big download will take, told before it begins: by a small sample of its images, and for whole files by what
+their servers state."""
 
 import math
 import shutil
 import statistics
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from gencomp.data.failure import DataError
+from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.meter import tell
+
 X = TypeVar("X")
+AT_ONCE = 8
+"""Sizes that are asked for at once."""
 SAMPLE = 24
 """Images that are fetched for it, and fetched again when their turn comes."""
 
@@ -57,6 +64,28 @@ def forecast(count: int, image: Callable[[int], X], stored: Callable[[X], int], 
         seconds=seconds / SAMPLE * count,
         free=shutil.disk_usage(folder).free,
     )
+
+
+def foretell(task: str, files: Mapping[Path, str], fetcher: Fetcher) -> None:
+    """Say what the remote ones will take of some files, each a path and its URL, so far as their servers state it;
+    those that are there already take nothing more. Raises DataError when the disk cannot hold them."""
+    left = {target: url for target, url in files.items() if local_path(url) is None and not target.exists()}
+    if not left:
+        return
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        sizes = [size for size in executor.map(fetcher.size, left.values()) if size]
+    if not sizes:
+        return
+    total, unknown, first = sum(sizes), len(left) - len(sizes), next(iter(left))
+    folder = next(parent for parent in first.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    what = first.name if len(left) == 1 else f"{len(left)} files"
+    if total > free:
+        raise DataError(
+            f"{task}: {what} of {amount(total)} to fetch, and the disk of {folder} has {amount(free)} free; make room"
+        )
+    more = f" and {unknown} of unknown size" if unknown else ""
+    tell(task, f"{what} to fetch, {amount(total)}{more}; {amount(free)} free")
 
 
 def in_tar(size: int) -> int:

@@ -182,8 +182,9 @@ class ShardCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rejected: dict[str, int]
 
 
-class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `shard` kept and why not the rest; `classes` is 0 without label maps."""
+class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What `shard` kept and why not the rest; `classes` is 0 without label maps; `reserved` is there, and true, where
+    the licence of a sample forbids passing it on."""
 
     dataset: str
     recipe: str
@@ -191,6 +192,7 @@ class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     splits: dict[Split, ShardSplit]
     rejects: list[Reject]
     counts: ShardCounts
+    reserved: bool = False
 
 
 def tally(values: Iterable[str]) -> dict[str, int]:

@@ -49,12 +49,17 @@ class Meter:
         )
 
 
+def tell(task: str, text: str) -> None:
+    """A line of its own, before a stage has a meter or after it."""
+    Console(stderr=True).print(f"{task}: {text}", highlight=False, soft_wrap=True, markup=False)
+
+
 @contextmanager
 def meter(task: str, total: int, before: int) -> Iterator[Meter]:
     """A meter on the standard error; `before` of the `total` partitions were there already."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
     console, disable = Console(stderr=True), not sys.stderr.isatty()
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=disable, transient=True) as progress:
-        tell = Meter(task, total, before, progress)
-        yield tell
-    tell.sum_up()
+        found = Meter(task, total, before, progress)
+        yield found
+    found.sum_up()

@@ -10,6 +10,7 @@ import msgspec
 from gencomp.data.dataset import ListFilter, MaskSource, OpenImagesSource, Split
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.forecast import foretell
 from gencomp.data.lists import filled, named_split, read_table
 from gencomp.data.packed import spooled
 from gencomp.data.readers import TarImages, UrlReader
@@ -22,6 +23,7 @@ DIGITS = "0123456789abcdef"
 TABLE = "{split}-annotations-object-segmentation.csv"
 ARCHIVE = "{split}-masks-{digit}.zip"
 CLASSES = "classes.csv"
+SEGMENTED = "segmented.txt"
 
 
 class OpenImages(Source):
@@ -69,22 +71,26 @@ class OpenImages(Source):
         return "".join(file_stamp(path) for path in paths if path)
 
     def save_annotations(self, requests: Iterable[Request], folder: Path) -> None:
-        """The class list, and for the splits and first digits of these images the mask tables and archives.
+        """The class lists, and for the splits and first digits of these images the mask tables and archives.
 
         An archive that is not there is taken to hold no masks; a table or class list must be there.
         """
         masks = self._source.masks
         if masks is None:
             return
-        self._fetcher.required(masks.classes, folder / CLASSES)
-        digits: dict[Split, set[str]] = {}
-        for request in requests:
-            digits.setdefault(request.split, set()).add(request.id[0].lower())
-        for split, found in sorted(digits.items()):
-            name = SUBSET_NAMES[split]
-            self._fetcher.required(filled(masks.tables, split=name), folder / filled(TABLE, split=name))
-            for digit in sorted(found & set(DIGITS)):
-                self._save_archive(masks, name, digit, folder)
+        needed, archives = {folder / CLASSES: masks.classes}, dict[Path, str]()
+        if masks.segmented is not None:
+            needed[folder / SEGMENTED] = masks.segmented
+        for split, digits in sorted(_digits(requests).items()):
+            names = {"split": SUBSET_NAMES[split]}
+            needed[folder / filled(TABLE, **names)] = filled(masks.tables, **names)
+            for digit in sorted(digits & set(DIGITS)):
+                archives[folder / filled(ARCHIVE, **names, digit=digit)] = filled(masks.archives, **names, digit=digit)
+        foretell("object masks", needed | archives, self._fetcher)
+        for target, url in needed.items():
+            self._fetcher.required(url, target)
+        for target, url in archives.items():
+            self._save_archive(url, target)
 
     def _archives_of(self, request: Request) -> list[str]:
         """The archives that an image may be in; none for an id that cannot be a key."""
@@ -120,10 +126,9 @@ class OpenImages(Source):
             raise DataError(f"{wanted.names}: no class {', '.join(unknown)}")
         return {code for code, name in classes.items() if code in wanted.classes or name in wanted.classes}
 
-    def _save_archive(self, masks: MaskSource, split: str, digit: str, folder: Path) -> None:
-        url = filled(masks.archives, split=split, digit=digit)
+    def _save_archive(self, url: str, target: Path) -> None:
         try:
-            self._fetcher.file(url, folder / filled(ARCHIVE, split=split, digit=digit))
+            self._fetcher.file(url, target)
         except Rejected as error:
             if error.reason != "missing":
                 raise DataError(f"{url}: {error}") from None
@@ -150,6 +155,14 @@ class OpenImages(Source):
         )
 
 
+def _digits(requests: Iterable[Request]) -> dict[Split, set[str]]:
+    """First digits of the ids by split."""
+    found: dict[Split, set[str]] = {}
+    for request in requests:
+        found.setdefault(request.split, set()).add(request.id[0].lower())
+    return found
+
+
 def mirror(root: str) -> OpenImagesSource:
     """The source for a bucket under the URL `root` that holds everything, the list and the annotations too."""
     return OpenImagesSource(
@@ -173,10 +186,12 @@ def _shown(confidence: str) -> bool:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """DisplayName by LabelName, in the order of a class list, whatever its line ends and with or without header."""
+    """DisplayName by LabelName, or LabelName where there is no other, in the order of a class list, whatever its line
+    ends and with or without header."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     rows = [row for row in csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))) if row]
-    return {row[0].strip(): row[-1].strip() for row in rows}
+    found = {row[0].strip(): row[-1].strip() for row in rows}
+    return {code: name for code, name in found.items() if code not in ("", "LabelName")}
 
 
 def _orientation(rotation: str) -> int | None:

@@ -15,13 +15,14 @@ from gencomp.data.failure import Rejected
 from gencomp.data.labelmap import MAP_PIXELS, LabelMap, NoLabels
 from gencomp.data.lists import filled, read_table
 from gencomp.data.manifest import ClassTable, LabelClass, RawItem, RawSidecar
-from gencomp.data.openimages import ARCHIVE, CLASSES, SUBSET_NAMES, TABLE, read_classes
+from gencomp.data.openimages import ARCHIVE, CLASSES, SEGMENTED, SUBSET_NAMES, TABLE, read_classes
 from gencomp.data.photograph import decode, upright
 from gencomp.data.request import file_stamp
 
 
 class OpenImagesLabels:
-    """The mask tables. Their classes are in the order of the class list, from id 1 on; id 0 is no object."""
+    """The mask tables. Label ids are places in the class list, from 1 on, whichever of its classes are there, so that
+    all subsets of a dataset have the same; id 0 is no object."""
 
     def __init__(self, annotations: Path, items: Iterable[RawItem]) -> None:
         self._annotations = annotations.absolute()
@@ -36,7 +37,7 @@ class OpenImagesLabels:
                 names.add(row["LabelName"])
                 if (split, row["ImageID"]) in wanted:
                     self._masks[split, row["ImageID"]].append(Mask(row["MaskPath"], row["LabelName"]))
-        self._ids, self.table = _class_table(annotations / CLASSES, names)
+        self._ids, self.table = _class_table(annotations, names)
 
     def of(self, items: Sequence[RawItem]) -> "ComposedMasks":
         """The masks of these images."""
@@ -100,12 +101,14 @@ def _read(archive: ZipReader, sidecar: RawSidecar, path: str) -> np.ndarray | No
     return np.asarray(image.resize((sidecar.width, sidecar.height), Image.Resampling.NEAREST)) > 0
 
 
-def _class_table(path: Path, names: set[str]) -> tuple[dict[str, int], ClassTable]:
-    """Ids and names of the label names in use; those that the class list does not know come last, under their code."""
-    if not path.exists():
+def _class_table(annotations: Path, names: set[str]) -> tuple[dict[str, int], ClassTable]:
+    """Ids and names of the classes that can have masks; label names in use that no list knows come last, under their
+    code."""
+    if not (annotations / CLASSES).exists():
         return {}, ClassTable(classes=[])
-    display = read_classes(path)
-    ordered = [name for name in display if name in names] + sorted(names - display.keys())
+    display, segmented = read_classes(annotations / CLASSES), annotations / SEGMENTED
+    listed = read_classes(segmented) if segmented.exists() else display
+    ordered = [*listed, *sorted(names - listed.keys())]
     classes = [LabelClass(id=0, name="no object")]
     classes += [LabelClass(id=id, name=display.get(name, name)) for id, name in enumerate(ordered, start=1)]
     return {name: id for id, name in enumerate(ordered, start=1)}, ClassTable(classes=classes)

@@ -118,7 +118,6 @@ def packed_images(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, by
     seen: set[str] = set()
     with _opened(path) as (stream, tar):
         for entry in checked_members(path, tar):
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them
             name = PurePosixPath(entry.name)
             if name.suffix.lower() not in EXTENSIONS or name.stem not in wanted:
                 continue
@@ -195,7 +194,7 @@ class _Forward(io.BufferedIOBase):
 
 def _listed(scratch: Path, tar: str) -> Iterator[tuple[str, Member]]:
     with opened_tar(scratch / tar) as opened:
-        for entry in opened:
+        for entry in checked_members(scratch / tar, opened):
             yield entry.name, Member(tar, entry.offset_data, entry.size)
 
 

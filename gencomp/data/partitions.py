@@ -114,15 +114,16 @@ def finish(
     each: Callable[[R], None] = lambda _: None,
     here: bool = False,
     before: Callable[[Sequence[str]], str | None] = lambda _: None,
+    most: int | None = None,
 ) -> Records[R]:
     """The record of each partition, from `folder` where an earlier run left it, made now by workers where not.
 
     A partition is a function of the tar that it writes, unless it comes out empty, and returns its record; it can be
     pickled, and equal ones write equal bytes. `images`: how many there are in all; few are worth no workers. `each` is
-    called with every record, as they come. `here`: in this process, one after the other. `before` is called
-    with the names of the partitions that are to be made, and what it returns is said. Whatever else lies in the folder
-    is removed. A partition is looked up when its turn comes, and no record is kept but on disk. Raises what a
-    partition, `each` or `before` raises, and DataError.
+    called with every record, as they come. `here`: in this process, one after the other. `most`: how many are made at
+    once at most. `before` is called with the names of the partitions that are to be made, and what it returns is said.
+    Whatever else lies in the folder is removed. A partition is looked up when its turn comes, and no record is kept but
+    on disk. Raises what a partition, `each` or `before` raises, and DataError.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def finish(
     with meter(task, len(partitions), len(partitions) - len(left)) as tell:
         if foreseen:
             tell.say(foreseen)
-        for _, record in results(work, folder.parent, tell.say, here=here or images <= FEW):
+        for _, record in results(work, folder.parent, tell.say, here=here or images <= FEW, most=most):
             tell.add(record.images, record.rejected, record.part.bytes if record.part else 0)
             each(record)
     return Records(folder, list(partitions), cls)

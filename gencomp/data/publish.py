@@ -19,12 +19,11 @@ from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
 from gencomp.data.manifest import Annotation, Part, ShardSplit
 from gencomp.data.places import BLOCK, Place, remote, said_of
+from gencomp.data.terms import reserved
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-RESERVED = "no redistribution"
-"""In the licence of samples that may not be passed on."""
 MANIFEST, JOURNAL = "manifest.json", ".publishing.json"
 
 
@@ -95,9 +94,9 @@ def _check_terms(folder: Path, files: Mapping[str, File]) -> None:
         for _, members in read_samples(folder / name):
             said = (json.loads(data) for ending, data in members.items() if ending.endswith("json"))
             terms |= {str(one.get("license")) for one in said}
-    if reserved := [term for term in terms if RESERVED in term]:
+    if found := sorted(filter(reserved, terms)):
         raise DataError(
-            f"{folder}: its pictures may not be passed on ({', '.join(sorted(reserved))}); say --private if nobody "
+            f"{folder}: its pictures may not be passed on ({', '.join(found)}); say --private if nobody "
             "else can read that place"
         )
 

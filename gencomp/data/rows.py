@@ -1,10 +1,13 @@
 """Rows in a file on disk, in the order of their names: so that what is listed may be larger than the memory."""
 
+import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from gencomp.data.failure import DataError
 
 
 class Rows:
@@ -48,18 +51,24 @@ def hashed(name: str) -> bytes:
 
 @contextmanager
 def rows(path: Path) -> Iterator[Rows]:
-    """A new file of rows, which is removed in the end: another run makes its own."""
+    """A new file of rows, which is removed in the end: another run makes its own. Raises DataError for a file that
+    cannot be written, as on a full disk, in the block too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    # Nobody else opens it, and shared file systems are not to be trusted with locks.
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None)
     try:
-        # Nothing of it outlives the process, so nothing has to be safe on the disk.
-        for setting in ("journal_mode = OFF", "synchronous = OFF"):
-            database.execute(f"PRAGMA {setting}").fetchall()
-        database.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, section TEXT, content BLOB) WITHOUT ROWID")
-        database.execute("BEGIN")
-        yield Rows(database)
+        with _database(path) as database:
+            # Nothing of it outlives the process, so nothing has to be safe on the disk.
+            for setting in ("journal_mode = OFF", "synchronous = OFF"):
+                database.execute(f"PRAGMA {setting}").fetchall()
+            database.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, section TEXT, content BLOB) WITHOUT ROWID")
+            database.execute("BEGIN")
+            yield Rows(database)
+    except sqlite3.Error as error:
+        raise DataError(f"{path}: {error}") from None
     finally:
-        database.close()
         path.unlink(missing_ok=True)
+
+
+def _database(path: Path) -> "contextlib.closing[sqlite3.Connection]":
+    # Nobody else opens it, and shared file systems are not to be trusted with locks.
+    return contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None))

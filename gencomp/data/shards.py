@@ -34,16 +34,18 @@ from gencomp.data.manifest import (
 from gencomp.data.partitions import described, finish, fresh
 from gencomp.data.selection import Selected, Tile, select, tiles
 from gencomp.data.semantics import png, resize_edges, resize_labels
+from gencomp.data.terms import reserved
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one partition: a shard of `split`, with `kept` images and `labelled` label maps, and what is not
-    in it."""
+    in it; `reserved` where the licence of an image that is forbids passing it on."""
 
     split: Split
     rejects: list[Reject]
     kept: int
     labelled: int
+    reserved: bool
     part: Part | None
 
     @property
@@ -82,8 +84,10 @@ def write_shards(
         splits.add(item.split)
         reasons.update([item.reason] if item.reason else [])
     kept = labelled = 0
+    private = False
     for record in records:
         kept, labelled = kept + record.kept, labelled + record.labelled
+        private = private or record.reserved
         reasons.update(reject.reason for reject in record.rejects)
     head = ShardManifest(
         dataset=dataset,
@@ -94,6 +98,7 @@ def write_shards(
         counts=ShardCounts(
             asked=source.counts["asked"], kept=kept, labelled=labelled, rejected=tally(reasons.elements())
         ),
+        reserved=private,
     )
     manifest.write_rows(out / "manifest.json", head, "rejects", _rejects(items, records))
     return out
@@ -112,27 +117,30 @@ def shard_partition(
 ) -> ShardRecord:
     """Apply the recipe to the images of one raw tar; label and edge maps follow the size of their image.
 
-    `semantics` need not exist. No tar when nothing is kept.
+    `semantics` need not exist. No tar when nothing is kept. Both tars are read in step, so that one image and its maps
+    are in memory, however many there are.
     """
-    maps = dict(read_samples(semantics)) if semantics.exists() else {}
     rejects: list[Reject] = []
-    sidecars: list[RawSidecar] = []
-    samples: list[str] = []
+    splits: set[Split] = set()
+    kept = labelled = samples = 0
+    private = False
 
     def members() -> Iterator[tuple[str, bytes]]:
-        for key, files in read_samples(raw):
+        nonlocal kept, labelled, samples, private
+        for key, files, maps in _in_step(raw, semantics):
             sidecar = msgspec.json.decode(files.pop("json"), type=RawSidecar)
-            sidecars.append(sidecar)
+            splits.add(sidecar.split)
             extension, data = files.popitem()
             try:
                 selected = select(selection, key, data, extension, sidecar.orientation, maximum_pixels)
             except Rejected as error:
-                maps.pop(key, None)
                 rejects.append(Reject(id=sidecar.id, key=key, split=sidecar.split, reason=error.reason))
                 continue
-            resized, network = _resized_maps(key, maps.get(key), selected), _network(maps.get(key))
+            kept, labelled = kept + 1, labelled + (maps is not None)
+            private = private or reserved(sidecar.license)
+            resized, network = _resized_maps(key, maps, selected), _network(maps)
             for tile in tiles(selection, key, selected):
-                samples.append(tile.key)
+                samples += 1
                 yield f"{tile.key}.{tile.extension}", tile.data
                 for name, pixels in resized.items():
                     left, upper, right, lower = tile.box
@@ -142,9 +150,21 @@ def shard_partition(
     write_tar(tar, members())
     if not samples:
         tar.unlink()
-    part = described(tar, len(samples)) if samples else None
-    kept = len(sidecars) - len(rejects)
-    return ShardRecord(split=sidecars[0].split, rejects=rejects, kept=kept, labelled=len(maps), part=part)
+    part = described(tar, samples) if samples else None
+    return ShardRecord(split=splits.pop(), rejects=rejects, kept=kept, labelled=labelled, reserved=private, part=part)
+
+
+def _in_step(raw: Path, semantics: Path) -> Iterator[tuple[str, dict[str, bytes], dict[str, bytes] | None]]:
+    """Key, files and maps of each raw image. Maps lie in the order of their images, some of which have none."""
+    maps = read_samples(semantics) if semantics.exists() else iter(())
+    following = next(maps, None)
+    for key, files in read_samples(raw):
+        if following is None or following[0] != key:
+            yield key, files, None
+            continue
+        yield key, files, following[1]
+        following = next(maps, None)
+    assert following is None, f"{semantics}: {following[0]} is no image of {raw}, or in another order"
 
 
 def _resized_maps(key: str, maps: dict[str, bytes] | None, selected: Selected) -> dict[str, NDArray[np.integer]]:

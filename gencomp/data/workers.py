@@ -56,40 +56,42 @@ def processors() -> int:
 
 
 def results(
-    work: Mapping[str, Work[R]], folder: Path, say: Callable[[str], None], here: bool = False
+    work: Mapping[str, Work[R]], folder: Path, say: Callable[[str], None], here: bool = False, most: int | None = None
 ) -> Iterator[tuple[str, R]]:
     """Name and result of each piece of work, in no certain order; what one raises is raised.
 
     Where DASK_SCHEDULER_ADDRESS (or Dask's configuration) names a scheduler, by its workers, who must see the same
     files under the same paths; else by `worker_count` processes, whose own files lie in `folder`, or in this process
-    where that is one, or `here`. `say` gets the URL of the page on which Dask shows its workers.
+    where that is one, or `here`. `say` gets the URL of the page on which Dask shows its workers. `most`: how many are
+    done at once at most, however many workers there are.
 
     Raises DataError when the scheduler cannot be reached, and for work whose worker dies again and again.
     """
     address = dask.config.get("scheduler-address", None)
-    count = min(worker_count(), len(work))
+    count = min(worker_count(), len(work), most or len(work))
     if not work or (address is None and (here or count == 1)):
         yield from ((name, function()) for name, function in work.items())
         return
     with _cluster(address, count, folder) as client:
         say(f"Dask: {client.dashboard_link}")
-        yield from _submitted(client, iter(work.items()))
+        yield from _submitted(client, iter(work.items()), most)
 
 
-def _submitted(client: "Client", waiting: Iterator[tuple[str, Work[R]]]) -> Iterator[tuple[str, R]]:
+def _submitted(client: "Client", waiting: Iterator[tuple[str, Work[R]]], most: int | None) -> Iterator[tuple[str, R]]:
     from distributed import KilledWorker, as_completed
 
     threads = max(1, sum(client.nthreads().values()))
+    held = min(AHEAD * threads, most or AHEAD * threads)
     names: dict[Future, str] = {}
     done = as_completed()
 
     def submit(count: int) -> None:
         for name, function in itertools.islice(waiting, count):
-            future = client.submit(_shared, threads, function, pure=False)
+            future = client.submit(_shared, min(threads, held), function, pure=False)
             names[future] = name
             done.add(future)
 
-    submit(AHEAD * threads)
+    submit(held)
     try:
         for future in done:
             name = names.pop(future)

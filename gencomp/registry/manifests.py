@@ -15,6 +15,12 @@ LARGEST_MANIFEST = 1 << 26
 CONTEXT = {"mlflow.data.context": "training"}
 
 
+def shareable(kind: str, shards: Path) -> bool:
+    """Whether the pictures of shards from a kind of source may be passed on, by that and by what their manifest tells
+    of licences. Raises OSError without one."""
+    return kind not in PRIVATE_SOURCES and not json.loads((shards / "manifest.json").read_bytes()).get("reserved")
+
+
 class TrainingData(NamedTuple):
     """The shards of one dataset."""
 

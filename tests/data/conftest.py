@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +21,17 @@ from PIL import Image
 
 from gencomp.data import manifest
 from gencomp.data.archive import write_tar
-from gencomp.data.manifest import ShardCounts, ShardFile, ShardManifest, ShardSidecar, ShardSplit
+from gencomp.data.labelmap import LabelMap
+from gencomp.data.manifest import (
+    ClassTable,
+    LabelNetwork,
+    RawSidecar,
+    ShardCounts,
+    ShardFile,
+    ShardManifest,
+    ShardSidecar,
+    ShardSplit,
+)
 from gencomp.data.places import remote
 
 HEADER = "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
@@ -171,7 +182,7 @@ class Server:
                 status, body, length = answer
                 outer.send(self, status, body, length)
 
-            do_POST = do_GET
+            do_POST = do_CONNECT = do_GET
 
             def do_HEAD(self) -> None:
                 size = outer.sizes.get(self.path)
@@ -183,6 +194,10 @@ class Server:
         self._handler = Handler
         self._open = contextlib.ExitStack()
         self.url = f"http://{self._open.enter_context(self._served())}"
+
+    def keep_connections(self) -> None:
+        """From now on connections stay open when an answer was sent, as HTTP/1.1 has it."""
+        self._handler.protocol_version = "HTTP/1.1"
 
     @staticmethod
     def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, length: int) -> None:
@@ -257,6 +272,17 @@ def make_photo() -> Callable[..., bytes]:
 @pytest.fixture
 def make_mask() -> Callable[..., bytes]:
     return mask
+
+
+class Plain(NamedTuple):
+    """What draws one class everywhere, as a segmentation network."""
+
+    table: ClassTable
+    network: LabelNetwork = LabelNetwork(name="plain", sha256="0" * 64)
+
+    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
+        labels = np.ones((sidecar.height, sidecar.width), np.uint8)
+        return LabelMap(labels, labels, 0, 0)
 
 
 def sidecar(key: str, width: int, height: int, license: str | None) -> bytes:

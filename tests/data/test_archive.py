@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -169,3 +170,15 @@ def test_a_tar_that_ends_early_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(file.getvalue()[:2000])
     with pytest.raises(ArchiveError):
         list(read_tar(tmp_path / "x.tar"))
+
+
+def test_what_a_tar_takes_in_memory_does_not_grow_by_its_members(tmp_path: Path) -> None:
+    """But by their names, each of which may occur once."""
+    taken = []
+    for count in (100, 2000):
+        tracemalloc.start()
+        write_tar(tmp_path / "x.tar", ((f"{index}.json", b"{}") for index in range(count)))
+        assert sum(1 for _ in read_tar(tmp_path / "x.tar")) == count
+        taken.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert taken[1] - taken[0] < 1900 * 300  # tarfile's own list has 1 kB for each

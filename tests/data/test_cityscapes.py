@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gencomp.data import manifest
 from gencomp.data.archive import ZipReader, write_zip
 from gencomp.data.cityscapes import Cityscapes
 from gencomp.data.cityscapes_labels import CityscapesLabels
-from gencomp.data.dataset import CityscapesSource
+from gencomp.data.dataset import CityscapesSource, DatasetConfig, PlainSelection, Subset
+from gencomp.data.download import download
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import Fetcher
 from gencomp.data.labelmap import NoLabels
-from gencomp.data.manifest import RawSidecar
+from gencomp.data.manifest import LabelManifest, RawSidecar
+from gencomp.data.semantics import write_semantics
+from tests.data.conftest import Plain, street
 
 
 def write_archives(root: Path, scenes: dict[str, bytes]) -> str:
@@ -123,19 +127,55 @@ def test_maps_that_cannot_be_used_have_their_reason(tmp_path: Path, scenes: dict
     assert CityscapesLabels(tmp_path).label(sidecar()) == NoLabels()
 
 
-def test_remote_archives_are_fetched_once(tmp_path: Path, scenes: dict[str, bytes], server: Any) -> None:
+def test_remote_archives_are_fetched_once_and_their_size_is_told_before(
+    tmp_path: Path, scenes: dict[str, bytes], server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_archives(tmp_path / "set", scenes)
     for path in (tmp_path / "set").iterdir():
         data = path.read_bytes()
         server.answers[f"/set/{path.name}"] = [(200, data, len(data))]
+        server.sizes[f"/set/{path.name}"] = len(data)
     for _ in range(2):
         source = opened(f"{server.url}/set/", tmp_path / "scratch")
         assert len(source.reader().read(source.requests()[0], 10**6)) > 100
         source.save_annotations(source.requests(), tmp_path / "annotations")
     assert sorted(server.asked) == ["/set/gtFine_trainvaltest.zip", "/set/leftImg8bit_trainvaltest.zip"]
+    told = [line.split(" to fetch, ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == [f"Cityscapes: {folder}_trainvaltest.zip" for folder in ("leftImg8bit", "gtFine")]
     assert (tmp_path / "annotations" / "gtFine_trainvaltest.zip").is_file()
 
 
 def test_a_place_without_the_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither leftImg8bit_trainvaltest.zip nor"):
         opened(str(tmp_path), tmp_path).requests()
+
+
+@pytest.mark.parametrize("published", ["absent", "void"])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_split_test_is_unlabelled_and_a_network_may_draw_its_maps(
+    tmp_path: Path, scenes: dict[str, bytes], published: str, drawn: bool
+) -> None:
+    """Whether its maps are left out, or hold void alone as in the archives."""
+    tested = {name.replace("{split}", "test"): data for name, data in street("berlin", 4).items()}
+    void = png(np.zeros((24, 40), np.uint8), tmp_path)
+    for name, data in tested.items():
+        if name.startswith("leftImg8bit"):
+            scenes[name] = data
+        elif published == "void":
+            scenes[name] = void
+    root = write_archives(tmp_path / "set", scenes)
+    source = CityscapesSource(root=root)
+    rest: Any = {"watch": "x", "subset": Subset(), "maximum_megabytes": 64, "maximum_megapixels": 1}
+    config = DatasetConfig(
+        source=source, selection=PlainSelection(minimum_side=1), shard_samples=9, maximum_missing=0.0, **rest
+    )
+    raw = download("streets", config, Cityscapes(source, Fetcher(), tmp_path, "terms"), tmp_path / "raw")
+    labels = CityscapesLabels(raw / "annotations")
+    out = write_semantics("streets", raw, labels, tmp_path / "maps", Plain(labels.table) if drawn else None)
+    found = manifest.read(out / "manifest.json", LabelManifest)
+    other = "pseudo-labelled" if drawn else "unlabelled"
+    assert {item.key: item.outcome for item in found.items} == {
+        **dict.fromkeys(("aachen_000000_000001", "ulm_000000_000002", "bonn_000000_000003"), "labelled"),
+        "berlin_000000_000004": other,
+    }
+    assert found.counts == {"labelled": 3, other: 1, "objects": 6, "lost": 0}

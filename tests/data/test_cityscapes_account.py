@@ -98,15 +98,18 @@ def test_an_account_brings_the_bytes_that_archives_give_once_and_leaves_no_secre
     tmp_path: Path, server: Any, packages: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     Site(server, packages)
+    server.sizes["/file-handling/?packageID=1"] = len(packages["leftImg8bit_trainvaltest.zip"])
     (tmp_path / "root").mkdir()
     out = run(tmp_path / "root", tmp_path / "one", account(server))
+    told = capfd.readouterr().err
+    assert "Cityscapes: leftImg8bit_trainvaltest.zip to fetch, " in told and "gtFine_trainvaltest.zip to" not in told
     assert contents(tmp_path / "root") == dict(sorted(packages.items()))
     by_hand = run(tmp_path / "published", tmp_path / "two", None)
     assert contents(out) == contents(by_hand)
     server.asked.clear()
     run(tmp_path / "root", tmp_path / "three", account(server))
     assert server.asked == []
-    written = b"".join(data for data in contents(tmp_path).values()) + "".join(capfd.readouterr()).encode()
+    written = b"".join(data for data in contents(tmp_path).values()) + "".join((told, *capfd.readouterr())).encode()
     assert not any(secret.encode() in written for secret in (NAME, PASSWORD, "session=member"))
     assert NAME not in repr(account(server)) and PASSWORD not in repr(account(server))
 

@@ -153,12 +153,16 @@ def test_two_downloads_from_different_places_are_equal_to_the_byte(troubled: Any
     assert not any(str(tmp_path).encode() in data for data in contents(first).values())
 
 
-def test_http_and_file_give_the_same_bytes(troubled: Any, tmp_path: Path, server: Any) -> None:
+def test_http_and_file_give_the_same_bytes(
+    troubled: Any, tmp_path: Path, server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, _ = run(troubled.write(), tmp_path / "one")
     for name, data in contents(troubled.root).items():
         server.answers[f"/{name}"] = [(503, b"", 0), (200, data, len(data))]
+        server.sizes[f"/{name}"] = len(data)
     second, _ = run(server.url, tmp_path / "two")
     assert contents(first) == contents(second)
+    assert "object masks: 7 files to fetch, " in capsys.readouterr().err
 
 
 def test_too_many_missing_images_fail_in_one_line_that_says_what_to_do(troubled: Any, tmp_path: Path) -> None:

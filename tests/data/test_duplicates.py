@@ -1,6 +1,7 @@
 """Pictures that are the same to the eye are found, others are not."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image, ImageEnhance
 
 from gencomp.cli import main
 from gencomp.data.duplicates import NEAR, Hashes, hashes, near_duplicates, perceptual_hash
+from gencomp.data.failure import DataError
+from tests.data.conftest import stage_shards
 
 NAMES = ("astronaut", "coffee", "chelsea", "rocket", "camera", "moon", "page", "coins")
 
@@ -76,6 +79,31 @@ def test_the_command_lists_pairs_and_fails_where_there_are_any(
     (tmp_path / "b" / "broken.png").write_bytes(b"no picture")
     broken = CliRunner().invoke(main, command)
     assert broken.exit_code == 2 and "broken.png" in broken.stderr
+
+
+def test_two_splits_of_one_dataset_are_compared(tmp_path: Path) -> None:
+    """The last photograph of train and the first of val are one."""
+    folder = stage_shards(tmp_path / "shards", [1, 4, 2])
+    known = json.loads((folder / "manifest.json").read_text())
+    shards = known["splits"]["train"]["shards"]
+    known["splits"] = {
+        "train": {"samples": 4, "shards": shards[:2]},
+        "val": {"samples": 2, "shards": shards[2:]},
+        "test": {"samples": 0, "shards": []},
+    }
+    (folder / "manifest.json").write_text(json.dumps(known))
+    assert hashes(folder, "val").names == ["val/p2-0", "val/p2-1"] and hashes(folder, "test").names == []
+    command = ["data", "duplicates", str(folder), str(folder), "--distance", "0"]
+    found = CliRunner().invoke(main, [*command, "--training-split", "train", "--evaluation-split", "val"])
+    assert (found.exit_code, found.stdout) == (1, "train/p1-1  val/p2-0  0\n")
+    assert "4 pictures against 2, near-duplicates: 1" in found.stderr
+    none = CliRunner().invoke(main, [*command, "--training-split", "train", "--evaluation-split", "test"])
+    assert (none.exit_code, none.stdout) == (0, "")
+    wrong = CliRunner().invoke(main, [*command, "--evaluation-split", "holiday"])
+    assert wrong.exit_code == 2 and "no split holiday; there are " in wrong.stderr
+    (tmp_path / "loose").mkdir()
+    with pytest.raises(DataError, match="loose: a folder of pictures has no splits"):
+        hashes(tmp_path / "loose", "val")
 
 
 def test_shards_are_compared_too(shards: Path) -> None:

@@ -1,17 +1,17 @@
 """Fetching ends in the whole file, or in a reason."""
 
 import base64
+import contextlib
 import email.utils
 import gzip
 import hashlib
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import types
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import httpx
 import pytest
 import trustme
 
-from gencomp.data.failure import DataError, Rejected
-from gencomp.data.fetch import Fetcher, local_path
+from gencomp.data.failure import DataError, Rejected, Transient
+from gencomp.data.fetch import Fetcher, Patience, local_path
+from tests.data.answers import DRIPPED, OK, Answer, answer, drip, dripped, overlong, reset, truncated
 
 BODY = bytes(range(256)) * 41
 GOOD = (200, BODY, len(BODY))
@@ -119,43 +120,6 @@ def test_a_remote_file_that_is_there_is_not_asked_for_again(server: Any, fetcher
     assert server.asked == ["/a"]
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-def answer(status: int, body: bytes, *, length: int | None = None, **headers: str) -> Answer:
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return send
-
-
-def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Half a body, then a connection that is torn down instead of closed."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:5000])
-    handler.wfile.flush()
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.connection.close()
-
-
-def drip(handler: BaseHTTPRequestHandler) -> None:
-    """A good beginning, then a byte now and then: never silent, never done."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(BODY)))
-    handler.end_headers()
-    handler.wfile.write(BODY[:5000])
-    for index in range(5000, 5200):
-        handler.wfile.write(BODY[index : index + 1])
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("asked", ["1", "date"])
 def test_a_server_is_left_alone_as_long_as_it_asks_for(server: Any, fetcher: Fetcher, asked: str) -> None:
     value = email.utils.formatdate(time.time() + 2, usegmt=True) if asked == "date" else asked
@@ -175,17 +139,19 @@ def test_what_one_request_is_told_to_wait_holds_for_the_host(server: Any) -> Non
         assert time.monotonic() - start > 0.9
 
 
-@pytest.mark.parametrize("fault", [reset, answer(200, BODY[:5000], length=len(BODY))])
+@pytest.mark.parametrize("fault", [reset(BODY), truncated(BODY)])
 def test_a_connection_that_breaks_in_the_body_is_asked_again(server: Any, fetcher: Fetcher, fault: Answer) -> None:
     server.answers["/a"] = [fault, (200, BODY, len(BODY))]
     assert fetcher.read(f"{server.url}/a", 10**6) == BODY
     assert server.asked == ["/a"] * 2
 
 
-def test_bytes_beyond_the_stated_length_reach_no_other_file(server: Any, fetcher: Fetcher) -> None:
-    server.answers["/long"] = [
-        answer(200, BODY + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=len(BODY))
-    ]
+@pytest.mark.parametrize("kept", [False, True])
+def test_bytes_beyond_the_stated_length_reach_no_other_file(server: Any, fetcher: Fetcher, kept: bool) -> None:
+    """Also where the connection is kept and they come first when it is used again."""
+    if kept:
+        server.keep_connections()
+    server.answers["/long"] = [overlong(BODY, bytes(20_000))]
     server.answers["/a"] = [GOOD]
     for _ in range(3):
         assert fetcher.read(f"{server.url}/long", 10**6) == BODY
@@ -206,11 +172,50 @@ def test_a_body_without_its_length_is_compared_with_the_known_one_and_asked_agai
 
 
 def test_a_body_that_drips_is_too_slow(server: Any) -> None:
-    server.answers["/a"] = [drip]
+    server.answers["/a"] = [drip(BODY)]
     start = time.monotonic()
     with Fetcher(attempts=2, wait=0.01, timeout=0.5) as fetcher:
         assert reason(fetcher, f"{server.url}/a") == "too-slow"
     assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("where", DRIPPED)
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_drips_around_a_body_is_too_slow_and_harms_no_other_answer(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, secure: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(server.behind(secured(tmp_path, monkeypatch))) if secure else server.url
+        server.answers["/a"] = [dripped(DRIPPED[where]), GOOD]
+        fetcher = stack.enter_context(Fetcher(attempts=1, timeout=0.3))
+        start = time.monotonic()
+        assert reason(fetcher, f"{url}/a") == "too-slow"
+        assert time.monotonic() - start < 3
+        assert fetcher.read(f"{url}/a", 10**6) == BODY
+
+
+def test_a_proxy_that_drips_is_too_slow(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    server.answers["example.invalid:443"] = [dripped(b"HTTP/1.1 200 ")]
+    start = time.monotonic()
+    with Fetcher(attempts=1, timeout=0.5) as fetcher:
+        assert reason(fetcher, "https://example.invalid/a") == "too-slow"
+    assert time.monotonic() - start < 3
+
+
+def test_a_silent_server_is_unreachable_and_one_that_takes_its_time_is_not(server: Any) -> None:
+    def silent(_: BaseHTTPRequestHandler) -> None:
+        time.sleep(1.5)
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        for piece in (OK, b"Content-Length: 4\r\n", b"\r\n", b"ab", b"cd"):
+            handler.wfile.write(piece)
+            time.sleep(0.15)
+
+    server.answers["/silent"], server.answers["/slow"] = [silent], [slowly]
+    with Fetcher(attempts=1, timeout=0.5, slowest=1.0) as fetcher:
+        assert reason(fetcher, f"{server.url}/silent") == "unreachable"
+        assert fetcher.read(f"{server.url}/slow", 10**6) == b"abcd"
 
 
 def test_redirects_lead_to_other_hosts_and_not_in_circles(server: Any, fetcher: Fetcher) -> None:
@@ -224,14 +229,20 @@ def test_redirects_lead_to_other_hosts_and_not_in_circles(server: Any, fetcher: 
     assert reason(fetcher, f"{server.url}/file") == "refused"
 
 
-def test_a_redirect_from_https_to_http_is_refused(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def secured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What makes a server one of TLS, whose certificate is trusted from here on."""
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    server.answers["/a"] = [answer(302, b"", Location=f"{server.url}/b")]
-    server.answers["/b"] = [GOOD]
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def test_a_redirect_from_https_to_http_is_refused(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = secured(tmp_path, monkeypatch)
+    server.answers["/a"] = [answer(302, b"", Location=f"{server.url}/b")]
+    server.answers["/b"] = [GOOD]
     with server.behind(context) as url, Fetcher(attempts=1) as fetcher:
         assert fetcher.read(f"{url}/b", 10**6) == BODY
         assert reason(fetcher, f"{url}/a") == "refused"
@@ -361,3 +372,32 @@ def test_cookies_go_to_their_site_alone_and_those_of_answers_are_kept(server: An
         assert fetcher.read(f"{server.url}/a", 10**6) == BODY
     sent = [sorted(headers.get("cookie", "").split("; ")) for headers in server.headers]
     assert sent == [["session=1"], ["seen=2", "session=1"], [""]]
+
+
+def test_pauses_double_vary_end_at_two_minutes_and_are_never_shorter_than_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("gencomp.data.fetch.time", types.SimpleNamespace(sleep=slept.append))
+    asked = [0.0] * 9
+
+    def attempt() -> None:
+        raise Transient("unreachable", pause=asked[len(slept)] if len(slept) < 9 else 0.0)
+
+    def paused() -> list[float]:
+        slept.clear()
+        with pytest.raises(Transient):
+            Patience(10, 1.0).ask(attempt)
+        return list(slept)
+
+    runs = [paused() for _ in range(20)]
+    for run in runs:
+        assert len(run) == 9
+        for number, pause in enumerate(run):
+            most = min(2.0**number, 120.0)
+            assert most / 2 <= pause <= most
+    assert all(len(set(pauses)) == 20 for pauses in zip(*runs, strict=True))
+    asked[:3] = [30.0, 5.0, 1000.0]
+    assert paused()[:3] == [30.0, 5.0, 120.0]
+    slept.clear()
+    assert Patience(1, 1.0).ask(lambda: 7) == 7 and not slept

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from gencomp.data.download import download
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
-from gencomp.data.forecast import Forecast, amount, forecast, in_tar, span
+from gencomp.data.forecast import Forecast, amount, forecast, foretell, in_tar, span
 from gencomp.data.manifest import RawManifest
 from gencomp.data.request import Request
 
@@ -88,6 +89,28 @@ def test_the_margin_holds_the_truth_for_most_samples_and_doubt_is_no_refusal(tmp
     assert doubtful.fits and "perhaps too little" in str(doubtful)
     assert not doubtful._replace(margin=10.0).fits
     assert "none of 24 sampled" in str(forecast(5000, int, lambda _: 0, 1, tmp_path))
+
+
+def test_what_remote_files_take_is_told_and_what_the_disk_cannot_hold_is_not_fetched(
+    tmp_path: Path, server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here.csv"
+    here.write_bytes(b"there already")
+    files = {tmp_path / name: f"{server.url}/{name}" for name in ("here.csv", "a.zip", "b.zip", "c.zip")}
+    files[tmp_path / "local.zip"] = str(here)
+    server.sizes |= {"/here.csv": 10**15, "/a.zip": 1_000_000, "/b.zip": 500_000}
+    with Fetcher(attempts=1) as fetcher:
+        foretell("object masks", files, fetcher)
+        found = re.fullmatch(
+            r"object masks: 3 files to fetch, 1\.5 MB and 1 of unknown size; [\d.,]+ [GT]B free\n",
+            capsys.readouterr().err,
+        )
+        assert found
+        server.sizes["/b.zip"] = 10**16
+        with pytest.raises(DataError, match=r"object masks: 3 files of 10,000 TB to fetch, .* free; make room"):
+            foretell("object masks", files, fetcher)
+        foretell("object masks", {tmp_path / "c.zip": f"{server.url}/c.zip"}, fetcher)
+    assert capsys.readouterr().err == "" and server.asked == []
 
 
 def test_bytes_in_a_tar_are_those_of_a_tar(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -93,6 +97,48 @@ def test_workers_change_nothing(photo_shards: Path, workers: int) -> None:
     for a, b in zip(take(photo_shards, 5, start=2), take(photo_shards, 5, start=2, workers=workers), strict=True):
         assert a.keys == b.keys
         assert torch.equal(a.images, b.images)
+
+
+READER = """
+import hashlib, itertools, sys, time
+from pathlib import Path
+from gencomp.data.loader import Loader
+if __name__ == "__main__":
+    shards, start, count, pause = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    for batch in itertools.islice(Loader(shards, "train", 2, 32, 5).batches(start, workers=2), count):
+        pixels = hashlib.sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
+        print(*batch.keys, pixels, flush=True)
+        time.sleep(pause)
+"""
+
+
+def test_a_reader_killed_in_mid_epoch_leaves_the_samples_that_a_resumed_one_gets(tmp_path: Path) -> None:
+    """Six batches an epoch, read by two workers; the kill comes after the fourth."""
+    folder = stage_shards(tmp_path / "shards", [1, 2, 3, 4, 5, 6])
+    (tmp_path / "reader.py").write_text(READER)
+
+    def reader(start: int, count: int, pause: float) -> "subprocess.Popen[str]":
+        command = [sys.executable, str(tmp_path / "reader.py"), str(folder), *map(str, (start, count, pause))]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    with reader(0, 100, 0.3) as killed:
+        assert killed.stdout is not None
+        seen = [killed.stdout.readline().split() for _ in range(4)]
+        workers = psutil.Process(killed.pid).children(recursive=True)
+        killed.kill()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert len(workers) >= 2 and not alive
+    with reader(4, 5, 0.0) as resumed:
+        assert resumed.stdout is not None
+        rest = [line.split() for line in resumed.stdout]
+    whole = [
+        [*batch.keys, hashlib.sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()]
+        for batch in itertools.islice(Loader(folder, "train", 2, 32, 5).batches(0), 9)
+    ]
+    assert seen + rest == whole
+    keys = [key for *keys, _ in seen + rest for key in keys]
+    assert len(set(keys[:12])) == 12 and set(keys[8:12]) == set(keys[:12]) - set(keys[:8])
 
 
 def test_ranks_slice_the_same_batches(photo_shards: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -163,19 +164,35 @@ def test_lost_masks_are_counted_and_an_image_without_any_is_unlabelled(
     assert [masks.label(sidecar(id)) for id in ("0b", "0c", "fe")] == [NoLabels(1), NoLabels(0), NoLabels(1)]
 
 
-def test_classes_in_use_are_numbered_in_the_order_of_the_class_list_and_unknown_ones_come_last(
+def test_classes_are_numbered_by_the_class_list_whichever_are_in_use_and_unknown_ones_come_last(
     bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]
 ) -> None:
-    for label in ("/m/zz", "/m/dog", "/m/cat"):
+    for label in ("/m/zz", "/m/dog"):
         bucket.add_mask("0a", label, "b", make_mask((0, 0, 9, 9)))
     table = labels_of(bucket, tmp_path, "0a").table
     assert [(entry.id, entry.name) for entry in table.classes] == [
-        (0, "no object"),
-        (1, "Cat"),
-        (2, "Dog"),
-        (3, "/m/zz"),
+        *[(0, "no object"), (1, "Cat"), (2, "Dog"), (3, "Unused"), (4, "/m/zz")]
     ]
     assert table.ignore is None
+
+
+def test_a_list_of_those_that_have_masks_numbers_them_alone(
+    bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]
+) -> None:
+    (bucket.root / "segmented.txt").write_bytes(b"/m/x\r\n/m/dog\r\n")
+    bucket.add("0a")
+    bucket.add_mask("0a", "/m/dog", "b", make_mask((0, 0, 9, 9)))
+    source = mirror(bucket.write())
+    assert source.masks
+    masks = msgspec.structs.replace(source.masks, segmented=f"{bucket.root.as_uri()}/segmented.txt")
+    folder = tmp_path / "annotations"
+    with Fetcher() as fetcher:
+        images = OpenImages(msgspec.structs.replace(source, masks=masks), fetcher, tmp_path)
+        images.save_annotations(images.requests(), folder)
+    labels = OpenImagesLabels(folder, [item("0a")])
+    assert [(entry.id, entry.name) for entry in labels.table.classes] == [(0, "no object"), (1, "Unused"), (2, "Dog")]
+    found = labels.of([item("0a")]).label(sidecar())
+    assert isinstance(found, LabelMap) and found.labels.max() == 2
 
 
 @pytest.fixture

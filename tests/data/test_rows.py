@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gencomp.data.failure import DataError
 from gencomp.data.rows import rows
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=6)
@@ -41,3 +42,12 @@ def test_the_file_goes_with_its_use_and_what_a_killed_process_left_is_no_hindran
         listing.add("a", "x", b"1")
         raise KeyboardInterrupt
     assert not path.exists()
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_data_and_nothing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    with pytest.raises(DataError, match=r"rows: database or disk is full$"), rows(path) as listing:
+        listing._database.execute("PRAGMA max_page_count = 20").fetchall()
+        for index in range(10_000):
+            listing.add("a", str(index), bytes(100))
+    assert list(tmp_path.iterdir()) == []

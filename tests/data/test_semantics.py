@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +15,12 @@ from gencomp.data import manifest
 from gencomp.data.dataset import DatasetConfig, PlainSelection, Subset
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
-from gencomp.data.labelmap import LabelMap, Segmentation
-from gencomp.data.manifest import ClassTable, LabelClass, LabelManifest, LabelNetwork, RawItem, RawSidecar
+from gencomp.data.labelmap import Segmentation
+from gencomp.data.manifest import ClassTable, LabelClass, LabelManifest, RawItem
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.openimages_labels import OpenImagesLabels
 from gencomp.data.semantics import instance_edges, narrowed, png, resize_edges, resize_labels, write_semantics
+from tests.data.conftest import Plain
 
 sizes = st.integers(1, 40)
 
@@ -82,17 +83,6 @@ def test_ids_take_sixteen_bits_only_when_they_must(classes: int, kind: type) -> 
     assert narrowed(top, table).dtype == kind and (narrowed(top, table) == top).all()
 
 
-class Plain(NamedTuple):
-    """What draws one class everywhere."""
-
-    table: ClassTable
-    network: LabelNetwork = LabelNetwork(name="plain", sha256="0" * 64)
-
-    def draw(self, image: bytes, sidecar: RawSidecar) -> LabelMap:
-        labels = np.ones((sidecar.height, sidecar.width), np.uint8)
-        return LabelMap(labels, labels, 0, 0)
-
-
 @pytest.mark.parametrize("drawn", [False, True])
 def test_objects_are_lost_also_where_an_image_lost_all_of_them(
     bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes], drawn: bool
@@ -120,3 +110,27 @@ def test_objects_are_lost_also_where_an_image_lost_all_of_them(
     assert [(item.key, item.outcome, item.lost) for item in found.items] == [
         *[("0a", "labelled", 1), ("0b", other, 2), ("1c", other, 1), ("2d", other, 0)]
     ]
+
+
+def test_label_ids_are_the_same_whichever_splits_are_fetched(
+    bucket: Any, tmp_path: Path, make_mask: Callable[..., bytes]
+) -> None:
+    """Training images show dogs alone, and cats come first in the class list."""
+    bucket.add("0a")
+    bucket.add_mask("0a", "/m/dog", "b1", make_mask((10, 10, 50, 40)))
+    bucket.add("1b", subset="validation")
+    bucket.add_mask("1b", "/m/cat", "b2", make_mask((0, 0, 9, 9)), subset="validation")
+    source = mirror(bucket.write())
+    made = []
+    for name, subset in (("all", Subset()), ("train", Subset(val=0))):
+        rest: Any = {"watch": "x", "subset": subset, "maximum_megabytes": 64, "maximum_megapixels": 1}
+        config = DatasetConfig(
+            source=source, selection=PlainSelection(minimum_side=1), shard_samples=2, maximum_missing=0.0, **rest
+        )
+        with Fetcher() as fetcher:
+            raw = download("photos", config, OpenImages(source, fetcher, tmp_path / name), tmp_path / name / "raw")
+        labels = OpenImagesLabels(raw / "annotations", manifest.read_rows(raw / "manifest.json", RawItem, "items"))
+        out = write_semantics("photos", raw, labels, tmp_path / name / "semantics")
+        made.append([(out / file).read_bytes() for file in ("classes.json", "part-000000.tar")])
+        assert manifest.read(out / "manifest.json", LabelManifest).counts["labelled"] == (2 if name == "all" else 1)
+    assert made[0] == made[1]

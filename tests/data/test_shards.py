@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,29 @@ import yaml
 from PIL import Image
 
 from gencomp.data import manifest
-from gencomp.data.archive import read_samples
-from gencomp.data.dataset import DatasetConfig, FolderSource, PaperSelection, PlainSelection, SelectionConfig, Subset
+from gencomp.data.archive import read_samples, read_tar, write_tar
+from gencomp.data.dataset import (
+    DatasetConfig,
+    FolderSource,
+    PaperSelection,
+    PlainSelection,
+    SelectionConfig,
+    Subset,
+    TarSource,
+)
 from gencomp.data.download import download
 from gencomp.data.fetch import Fetcher
 from gencomp.data.folder import Folder
 from gencomp.data.folder_labels import FolderLabels
-from gencomp.data.manifest import LabelManifest, RawManifest, ShardManifest
+from gencomp.data.manifest import LabelManifest, RawManifest, RawSidecar, ShardManifest
 from gencomp.data.openimages import OpenImages, mirror
 from gencomp.data.openimages_labels import OpenImagesLabels
-from gencomp.data.semantics import write_semantics
-from gencomp.data.shards import write_shards
+from gencomp.data.semantics import png, write_semantics
+from gencomp.data.shards import shard_partition, write_shards
+from gencomp.data.tars import Tars
+from gencomp.registry.manifests import shareable
+from stages.download import CITYSCAPES_TERMS
+from tests.data.conftest import stage_shards
 
 Make = Callable[..., bytes]
 ROOT = Path(__file__).parents[2]
@@ -105,7 +118,7 @@ def test_every_image_asked_for_is_a_sample_or_a_reject_with_its_reason(troubled:
     }
     assert sorted(samples(out)) == ["0a", "0b", "1c", "2d", "3e", "9f"]
     assert shards.counts.asked == 13 == shards.counts.kept + sum(shards.counts.rejected.values())
-    assert (shards.counts.kept, shards.counts.labelled, shards.classes, shards.recipe) == (6, 2, 3, "paper")
+    assert (shards.counts.kept, shards.counts.labelled, shards.classes, shards.recipe) == (6, 2, 4, "paper")
 
 
 def test_reducing_as_images_arrive_gives_the_samples_and_rejects_of_reducing_originals(
@@ -203,6 +216,63 @@ def test_tiles_have_the_maps_of_their_part_and_count_as_samples_of_one_image(tro
     ]
     assert shards.counts.asked == shards.counts.kept + sum(shards.counts.rejected.values())
     assert sum(split.samples for split in shards.splits.values()) == len(found) > shards.counts.kept
+
+
+@pytest.mark.parametrize("terms", [CITYSCAPES_TERMS, "CC0-1.0"])
+def test_shards_read_again_as_tars_still_tell_whether_they_may_be_passed_on(tmp_path: Path, terms: str) -> None:
+    first = stage_shards(tmp_path / "first", [1, 2], license=terms)
+    selection, source = PlainSelection(minimum_side=1), TarSource(root=str(first), validation_share=0.5)
+    config = DatasetConfig(source=source, selection=selection, shard_samples=1, maximum_missing=0.0, **REST)
+    raw = download("again", config, Tars(source), tmp_path / "raw")
+    semantics = write_semantics("again", raw, None, tmp_path / "semantics")
+    out = write_shards("again", raw, semantics, selection, 10**6, tmp_path / "shards")
+    assert shareable("tars", out) == (terms != CITYSCAPES_TERMS)
+    assert not shareable("cityscapes", out)
+    assert (b"reserved" in (out / "manifest.json").read_bytes()) == (terms == CITYSCAPES_TERMS)
+
+
+def noise(seed: int) -> bytes:
+    """A map that no PNG makes smaller: 32 kB."""
+    return png(np.random.default_rng(seed).integers(0, 256, (160, 200), np.uint8))
+
+
+def write_partition(folder: Path, count: int, photo: bytes) -> tuple[Path, Path]:
+    """A raw tar of so many images, and the label and edge maps of all but every tenth."""
+    raw, semantics = folder / "raw.tar", folder / "semantics.tar"
+    about = {"split": "train", "width": 200, "height": 160, "orientation": 1}
+    rest = dict.fromkeys(("author", "license", "title"))
+    keys = [f"{index:04}" for index in range(count)]
+    sidecars = [manifest.encode(RawSidecar(id=key, key=key, **about, **rest)) for key in keys]  # type: ignore[arg-type]
+    images = zip(keys, sidecars, strict=True)
+    write_tar(raw, (file for key, data in images for file in ((f"{key}.jpg", photo), (f"{key}.json", data))))
+    drawn = [noise(seed) for seed in range(7)]
+    maps = [(key, drawn[index % 7]) for index, key in enumerate(keys) if index % 10]
+    names = ("labels.png", "edges.png")
+    write_tar(semantics, ((f"{key}.{name}", data) for key, data in maps for name in names))
+    return raw, semantics
+
+
+def test_the_memory_of_a_partition_does_not_grow_with_its_label_maps(tmp_path: Path, make_photo: Make) -> None:
+    photo, peaks = make_photo(1, 200, 160), []
+    for count in (30, 300):
+        raw, semantics = write_partition(tmp_path, count, photo)
+        tracemalloc.start()
+        record = shard_partition(raw, semantics, PlainSelection(minimum_side=1), 10**6, tmp_path / "shard.tar")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (record.kept, record.labelled) == (count, count - count // 10)
+        assert sum(1 for _ in read_samples(tmp_path / "shard.tar")) == count
+        for path in tmp_path.glob("*.tar"):
+            path.unlink()
+    assert peaks[1] - peaks[0] < 270 * 5_000  # an image's maps have 64 kB
+
+
+def test_maps_of_another_order_than_their_images_are_noticed(tmp_path: Path, make_photo: Make) -> None:
+    raw, semantics = write_partition(tmp_path, 4, make_photo(1, 200, 160))
+    members = dict(read_tar(semantics))
+    write_tar(semantics, sorted(members.items(), reverse=True))
+    with pytest.raises(AssertionError, match="semantics.tar: .* in another order"):
+        shard_partition(raw, semantics, PlainSelection(minimum_side=1), 10**6, tmp_path / "shard.tar")
 
 
 def stage(name: str, folder: Path) -> subprocess.Popen[str]:

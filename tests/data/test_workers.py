@@ -258,6 +258,59 @@ def test_workers_share_the_connections(tmp_path: Path, monkeypatch: pytest.Monke
     assert found == {str(number): 2 for number in range(5)}
 
 
+@pytest.fixture
+def counted(pictures: Any, server: Any) -> list[int]:
+    """The bucket behind the server; how many images are being asked for whenever one is."""
+    busy: list[int] = []
+    under_way, lock = [0], threading.Lock()
+
+    def answer(data: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+        def slowly(handler: BaseHTTPRequestHandler) -> None:
+            with lock:
+                under_way[0] += 1
+                busy.append(under_way[0])
+            time.sleep(0.03)
+            with lock:
+                under_way[0] -= 1
+            server.send(handler, 200, data, len(data))
+
+        return slowly
+
+    for path in pictures.root.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            place = f"/{path.relative_to(pictures.root)}"
+            server.answers[place] = [answer(data) if path.suffix == ".jpg" else (200, data, len(data))]
+    return busy
+
+
+def fetched(url: str, scratch: Path, connections: int) -> dict[str, bytes]:
+    with Fetcher(attempts=2, wait=0.01) as fetcher:
+        settings = config(mirror(url), connections=connections)
+        return contents(raw_of(OpenImages(mirror(url), fetcher, scratch), settings, scratch))
+
+
+def test_more_workers_than_connections_ask_for_no_more_images_at_once(
+    counted: list[int], pictures: Any, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = fetched(pictures.root.as_uri(), tmp_path / "alone", 8)
+    monkeypatch.setenv("GENCOMP_WORKERS", "3")
+    assert fetched(server.url, tmp_path / "workers", 2) == alone
+    assert max(counted) == 2 and len(counted) == IMAGES + 1
+
+
+def test_a_scheduler_with_more_threads_than_connections_gets_no_more_work_at_once(
+    counted: list[int], pictures: Any, server: Any, tmp_path: Path, scheduler: str
+) -> None:
+    alone = fetched(pictures.root.as_uri(), tmp_path / "alone", 8)
+    with dask.config.set({"scheduler-address": scheduler}):
+        assert fetched(server.url, tmp_path / "cluster", 1) == alone
+        assert set(counted) == {1} and len(counted) == IMAGES + 1
+        counted.clear()
+        assert fetched(server.url, tmp_path / "again", 3) == alone
+    assert 2 <= max(counted) <= 3
+
+
 def test_little_work_starts_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENCOMP_WORKERS", "2")
     said: list[str] = []

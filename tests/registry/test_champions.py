@@ -1,5 +1,6 @@
 """Who reigns: promoted and rolled back by hand, remembered, killed between any two steps; and streams of old ones."""
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -329,13 +330,19 @@ def test_the_version_tells_where_it_comes_from_and_shows_pictures(
     assert "| PSNR | 24.00 dB |" in str(client.get_model_version(NAME, "1").description)
 
 
+@pytest.mark.parametrize("told", ["source", "licence"])
 def test_pictures_that_may_not_be_passed_on_are_not_in_the_card(
-    project: Project, store: str, packages: Packages
+    project: Project, store: str, packages: Packages, told: str
 ) -> None:
-    params = yaml.safe_load(Path("params.yaml").read_text())
-    params["datasets"]["photos"]["source"]["kind"] = "cityscapes"
-    Path("params.yaml").write_text(yaml.safe_dump(params))
+    """Whether the source is known for that, or the licence of a sample in the shards says so."""
     project.place(packages[0])
+    known, config = Path("data/shards/photos/manifest.json"), Path("params.yaml")
+    if told == "source":
+        params = yaml.safe_load(config.read_text())
+        params["datasets"]["photos"]["source"]["kind"] = "cityscapes"
+        config.write_text(yaml.safe_dump(params))
+    else:
+        known.write_text(json.dumps(json.loads(known.read_text()) | {"reserved": True}))
     register.main()
     client = connect(store)
     assert "get-artifact" not in str(client.get_model_version(NAME, "1").description)

@@ -1,16 +1,20 @@
 """The download stage before it asks anyone for anything."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
+from gencomp.data.archive import write_tar
 from gencomp.data.cityscapes_account import SITE, Account
 from gencomp.data.remotes import public_remotes
 from stages import download
 from stages.entry import StageError
+from tests.data.conftest import sidecar
 
 
 def dvc(*arguments: str) -> None:
@@ -25,9 +29,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(**source: object) -> None:
+CITYSCAPES: dict[str, object] = {"kind": "cityscapes", "root": "archives"}
+
+
+def write(source: dict[str, object]) -> None:
     streets = {
-        "source": {"kind": "cityscapes", "root": "archives", **source},
+        "source": source,
         "selection": {"recipe": "none", "minimum_side": 1},
         **{"shard_samples": 9, "maximum_missing": 0.0, "maximum_megabytes": 64, "maximum_megapixels": 170},
         **{"subset": {}, "watch": "archives"},
@@ -49,13 +56,43 @@ def test_remotes_that_anyone_may_read_are_found_as_dvc_writes_them(checkout: Pat
 
 @pytest.mark.usefixtures("checkout")
 def test_cityscapes_is_not_fetched_into_a_checkout_with_a_public_remote() -> None:
-    write()
+    write(CITYSCAPES)
     dvc("remote", "add", "web", "https://example.org/data")
     with pytest.raises(StageError, match="DVC remote web looks public"):
         download.main("streets")
-    write(remotes_are_private=True)
+    write(CITYSCAPES | {"remotes_are_private": True})
     with pytest.raises(StageError, match=r"archives/leftImg8bit_trainvaltest\.zip|neither"):
         download.main("streets")
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("kind", ["tars", "list"])
+def test_pictures_whose_licence_forbids_it_are_not_fetched_either_whatever_their_source(kind: str) -> None:
+    """Cityscapes' shards read again as tars, and a list that states such terms."""
+    Path("archives").mkdir()
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "PNG")
+    Path("archives/a.png").write_bytes(file.getvalue())
+    Path("list.txt").write_text("a.png\n")
+    free = sidecar("b", 9, 9, "CC0")
+    members = [("a.png", file.getvalue()), ("a.json", sidecar("a", 9, 9, download.CITYSCAPES_TERMS))]
+    write_tar(Path("archives/train-000000.tar"), [*members, ("b.png", file.getvalue()), ("b.json", free)])
+    about: dict[str, dict[str, object]] = {
+        "tars": {"root": "archives"},
+        "list": {"list": "list.txt", "images": "archives", "license": "My terms: No redistribution."},
+    }
+    source = {"kind": kind, "validation_share": 0.0, **about[kind]}
+    dvc("remote", "add", "web", "https://example.org/data")
+    write(source)
+    refused = r"a\.png \(.*o redistribution\.?\) may not be passed on, and DVC remote web looks public"
+    with pytest.raises(StageError, match=refused):
+        download.main("streets")
+    assert not Path("data").exists()
+    write(source | {"remotes_are_private": True})
+    download.main("streets")
+    write(source)
+    dvc("remote", "remove", "web")
+    download.main("streets")
 
 
 def test_the_account_is_the_environments_and_whole_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

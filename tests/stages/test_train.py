@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from gencomp.codec.codec import Codec
@@ -94,6 +96,21 @@ def test_selective_compression_starts_from_the_layers_of_a_gc() -> None:
     for ours, theirs in zip(list(kept.G.layers)[1:], list(base.G.layers)[1:], strict=True):
         pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("kept", [False, True])
+def test_pictures_of_shards_that_may_not_be_passed_on_are_not_logged(kept: bool) -> None:
+    known = Path("data/shards/photos/manifest.json")
+    if kept:
+        known.write_text(json.dumps(json.loads(known.read_text()) | {"reserved": True}))
+    train.main("base")
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    logged = [file.path for file in client.list_artifacts(run.info.run_id, "pictures")]
+    assert ("pictures/reconstructions" in logged) is not kept and "pictures/centers" in logged
+    assert {path.name for path in Path("history/base-pictures").iterdir()} == PICTURES
 
 
 @pytest.mark.usefixtures("project")
