@@ -91,6 +91,13 @@ class SetPart(NamedTuple):
     credits: Mapping[str, Credit]
     not_measured: str
     """Codecs that were not measured, as words; empty when all were."""
+    not_shown: str
+    """Codecs that were measured and of which no scene has a picture, as words."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every picture has its scene."""
+        return len(self.scenes) == self.images
 
     @property
     def colours(self) -> dict[str, str]:
@@ -146,6 +153,7 @@ class Page(NamedTuple):
 def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
     """What the page says of a set of pictures, some of which it shows."""
     measured = {row.codec for row in pictures.anchors}
+    shown = {picture.row.codec for scene in scenes for picture in scene.pictures if picture.row is not None}
     models: dict[str, list[RateRow]] = {}
     for entry in pictures.entries:
         rows = (row._replace(setting=entry.name) for row in entry.rows.values())
@@ -165,6 +173,7 @@ def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
         scenes=scenes,
         credits=pictures.credits,
         not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
+        not_shown=listed([codec.title for codec in CODECS.values() if codec.name in measured - shown]),
     )
 
 

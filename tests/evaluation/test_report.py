@@ -126,7 +126,7 @@ def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(
     monkeypatch.setattr("gencomp.evaluation.report.GALLERY_BYTES", 1)
     page = build_report(inputs(repository)).html.decode()
     assert page.count('class="scene"') == 1
-    assert "1 of 2 pictures are shown, the worst and the best first among them." in page
+    assert "1 of 2 pictures are shown, the worst and the best of gc by MS-SSIM first." in page
 
 
 def test_an_input_that_is_missing_is_named(repository: Path, tmp_path: Path) -> None:
