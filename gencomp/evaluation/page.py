@@ -21,7 +21,8 @@ from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import EqualBytes, intervals, table
 from gencomp.evaluation.gallery import Scene
 from gencomp.evaluation.history import CenterUse
-from gencomp.evaluation.metrics import METRICS, Metric
+from gencomp.evaluation.metrics import METRICS, Metric, Record
+from gencomp.evaluation.protocols import CodecRecord, Protocols, codecs, methods
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
@@ -142,12 +143,18 @@ class Page(NamedTuple):
     accounts: Sequence[Account] = ()
     tables: Sequence[Table] = ()
     """Further ones, each a section of its own."""
+    protocols: Sequence[Protocols] = ()
+    """How its figures and files were made."""
 
     @property
-    def metrics(self) -> list[Metric]:
-        """Those of any set."""
-        names = {metric.name for part in self.sets for metric in part.metrics}
-        return [metric for metric in METRICS.values() if metric.name in names]
+    def methods(self) -> list[tuple[str, Record]]:
+        """Titles of metrics, and how these were computed."""
+        return methods(self.protocols)
+
+    @property
+    def codecs(self) -> list[CodecRecord]:
+        """How codecs made their files."""
+        return codecs(self.protocols)
 
 
 def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
