@@ -23,6 +23,7 @@ from gencomp.evaluation.gallery import Source, gather, webp
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, folder_images
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result
+from gencomp.evaluation.protocols import protocols
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.report import GALLERY_BYTES
 from gencomp.evaluation.summary import sentences
@@ -91,7 +92,9 @@ def build(images: Sequence[HeldOutImage]) -> bytes:
     )
     part = make_part(pictures, gather(entries, anchors, source, pictures.primary, GALLERY_BYTES))
     summary = sentences([result(part, item, 0, 0)._replace(pictures="") for item in part.entries], focus=1)
-    return render(Page("a model on pictures", summary, [part], [Fact("Pictures", "", f"{len(images)}")]))
+    known = protocols(["psnr"], (CODECS[name] for name in LADDERS), lambda codec: LADDERS[codec.name])
+    facts = [Fact("Pictures", "", f"{len(images)}")]
+    return render(Page("a model on pictures", summary, [part], facts, protocols=[known]))
 
 
 def opened(browser: Browser, address: str, width: int, height: int) -> Opened:

@@ -74,6 +74,11 @@ def _candidate(
         verdict=_read(Path(f"gate/{variant}.json"), Verdict),
         params=flatten(section),
         history=Path(f"history/{variant}.csv"),
+        tables={
+            "metrics.json": Path(f"metrics/{variant}.json"),
+            "rates.csv": Path("report/rates.csv"),
+            "centers.csv": Path(f"history/{variant}-centers.csv"),
+        },
         data=data,
         commit=commit,
         lock=Path("dvc.lock"),

@@ -49,12 +49,16 @@ def refusals() -> Iterator[None]:
     try:
         from gencomp.evaluation.held_out import HeldOutError
         from gencomp.evaluation.perceptual import MissingPackageError
+        from gencomp.evaluation.practicality import PracticalityError
         from gencomp.evaluation.segmentation import SegmentationError
         from gencomp.models.package import PackageError
         from gencomp.weights.failure import MissingWeightsError
     except ModuleNotFoundError as error:
         raise RefusedError(f"comparing needs {error.name}: pip install 'gencomp[eval]'") from None
-    wrong = HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError, SegmentationError
+    wrong = (
+        *(HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError),
+        *(SegmentationError, PracticalityError),
+    )
     try:
         yield
     except wrong as error:

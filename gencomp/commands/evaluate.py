@@ -64,6 +64,12 @@ class Rates(click.ParamType):
 )
 @click.option("--labels", metavar="DIR", type=FilePath, help="The true label maps of FOLDER's pictures, <name>.png.")
 @click.option("--classes", metavar="A,B", help="Names of the label ids 0, 1, ...  [default: the network's own]")
+@click.option(
+    "--costs",
+    metavar="FILE",
+    type=FilePath,
+    help="With what models and codecs cost, as benchmarks.practicality --table FILE has measured it.",
+)
 @full_option
 @cache_option
 def evaluate(
@@ -74,6 +80,7 @@ def evaluate(
     segmentation: Path | None,
     labels: Path | None,
     classes: str | None,
+    costs: Path | None,
     full: bool,
     cache: Path | None,
 ) -> None:
@@ -84,7 +91,7 @@ def evaluate(
     off goes on when it is repeated, and one with another model codes no picture by JPEG again.
 
     The page has BD-rates of curves of four points and more, so a nested model needs four --rates for one. --full adds
-    KID, and --segmentation with --labels the mIoU of what a network still sees.
+    KID, --segmentation with --labels the mIoU of what a network still sees, and --costs time, memory and weights.
 
     Needs gencomp[eval]; LPIPS needs `gencomp weights fetch` once.
 
@@ -101,6 +108,7 @@ def evaluate(
         from gencomp.evaluation.comparison import Pictures, Plan
         from gencomp.evaluation.held_out import file_images, picture_files, picture_key
         from gencomp.evaluation.ladders import FULL_LADDERS, LADDERS
+        from gencomp.evaluation.practicality import read_practicality
         from gencomp.evaluation.recognised import true_labels
         from gencomp.evaluation.segmentation import load_network
 
@@ -128,5 +136,6 @@ def evaluate(
             if segmentation
             else None,
             labels=labels,
+            costs=read_practicality(costs) if costs else None,
         )
         carry_out(plan, sets, output, cache)

@@ -16,8 +16,9 @@ from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
 from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name, setting_name
 from gencomp.evaluation.distribution import Distance, Features, PatchFeatures, SetRow, write_sets
 from gencomp.evaluation.held_out import HeldOutImage
-from gencomp.evaluation.metrics import Measurer, Original, records
+from gencomp.evaluation.metrics import Measurer, Original
 from gencomp.evaluation.output import whole_folder
+from gencomp.evaluation.protocols import protocols, protocols_json
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
 
 Quality = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -123,7 +124,7 @@ def measure_anchors(
         if features:
             with tarfile.open(output / "files.tar") as archive:
                 write_sets(output / "sets.csv", _sets(rows, decoded, originals, features, archive))
-        (output / "protocols.json").write_bytes(_protocols(metrics, used, config))
+        (output / "protocols.json").write_bytes(protocols_json(protocols(metrics, used, config.ladder)))
     return Anchors(rows, left_out)
 
 
@@ -181,20 +182,6 @@ def _sets(
                 found = features(archived_picture(archive, row.key, codec, setting)) if found is None else found
                 distance.add(originals[keys[row.key]], found)
         yield SetRow(codec, setting, distance.figures())
-
-
-def _protocols(metrics: Sequence[ChosenMetric], used: Sequence[ClassicalCodec], config: AnchorsConfig) -> bytes:
-    codecs = {
-        codec.name: {
-            "title": codec.title,
-            "protocol": codec.protocol,
-            "version": codec.version(),
-            "settings": [setting_name(setting) for setting in config.ladder(codec)],
-        }
-        for codec in used
-    }
-    found = {"metrics": records(metrics), "codecs": codecs}
-    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

@@ -30,14 +30,17 @@ from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
+from gencomp.evaluation.practicality import Practicality
+from gencomp.evaluation.protocols import protocols, protocols_json
 from gencomp.evaluation.provenance import machine
+from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
 from gencomp.evaluation.recognised import recognise, recognised_table
 from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
 from gencomp.evaluation.segmentation import Network
 from gencomp.evaluation.sets import measure_sets, near
 from gencomp.evaluation.summary import sentences
-from gencomp.evaluation.tables import sets_table
+from gencomp.evaluation.tables import costs_table, sets_table
 from gencomp.models.content import content_hash
 from gencomp.models.package import load_package
 
@@ -78,6 +81,8 @@ class Plan(NamedTuple):
     """A network that looks at the pictures."""
     labels: Path | None = None
     """Folder of the true label maps, `<key>.png`, for that network."""
+    costs: Practicality | None = None
+    """What models and codecs cost, where it was measured."""
 
 
 class _Measured(NamedTuple):
@@ -131,7 +136,7 @@ class Comparison:
     def __init__(self, plan: Plan, cache: Cache) -> None:
         """Raises PackageError, HeldOutError for a model that needs label maps, MissingWeightsError or
         MissingPackageError."""
-        self._plan = plan
+        self._plan, self._cache = plan, cache
         package = load_package(plan.package)
         if package.config.mode == "sc":
             raise HeldOutError(
@@ -147,6 +152,7 @@ class Comparison:
         self._anchors = CachedAnchors(self._codecs, cache)
         self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
         self._features = PatchFeatures(cache) if "kid" in plan.metrics else None
+        self._protocols = protocols(plan.metrics, self._codecs, plan.anchors.ladder)
 
     @property
     def described(self) -> dict[str, object]:
@@ -162,7 +168,8 @@ class Comparison:
         }
 
     def run(self, sets: Sequence[Pictures], output: Path, progress: Progress) -> None:
-        """Write `index.html`, `rates.csv` and, by set, files, decoded pictures and tables into the folder `output`.
+        """Write `index.html`, `rates.csv` and `protocols.json` into the folder `output`, and by set files, decoded
+        pictures and tables.
 
         Raises HeldOutError for pictures that cannot be used.
         """
@@ -186,7 +193,10 @@ class Comparison:
             summary=sentences(results, focus=(len(self._limits) - 1) // 2),
             sets=parts,
             facts=self._facts(measured),
+            tables=[costs_table(self._plan.costs)] if self._plan.costs else [],
+            protocols=[self._protocols],
         )
+        (output / "protocols.json").write_bytes(protocols_json(self._protocols))
         (output / "rates.csv").write_bytes(rates_csv([found.pictures for found in measured]))
         (output / "index.html").write_bytes(render(page))
 
@@ -307,10 +317,10 @@ class Comparison:
                 everything, threads = [*models, *found.anchors], self._plan.threads
                 sets = measure_sets(pictures.images(), everything, rates, self._features, picture, threads)
                 write_sets(output / "sets.csv", sets)
-                tables.append(sets_table(sets, rates, found.entries))
+                tables.append(sets_table(sets, rates, found.entries, published() if found.public else ()))
             if (network := self._plan.segmentation) and self._plan.labels:
                 images, labels = pictures.images(), self._plan.labels
-                seen = recognise(network, images, labels, found.entries, found.anchors, picture)
+                seen = recognise(network, images, labels, found.entries, found.anchors, picture, self._cache)
                 tables.append(recognised_table(seen, network))
         return tables
 
@@ -318,14 +328,13 @@ class Comparison:
         return self._plan.label if limit is None else f"{self._plan.label} within {limit:g} bpp"
 
     def _facts(self, measured: Sequence[_Measured]) -> list[Fact]:
-        ladders = ((codec.title, self._plan.anchors.ladder(codec)) for codec in self._codecs)
-        settings = "; ".join(f"{title} {', '.join(f'{setting:g}' for setting in ladder)}" for title, ladder in ladders)
+        network = self._plan.segmentation
         return [
-            *machine(),
+            *machine(self._plan.threads),
             versions(),
             Fact(f"{self._plan.label}, package", self._content, f"(files carry {self._fingerprint})"),
             *(Fact(f"{found.pictures.name}, pictures", found.digest) for found in measured),
-            Fact("Settings of codecs", "", settings),
+            *([Fact(f"{network.name}, segmentation", network.sha256)] if network else []),
             *(Fact(title, "", f"left out: {reason}") for title, reason in self.left_out.items()),
         ]
 

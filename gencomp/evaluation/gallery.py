@@ -2,10 +2,10 @@
 
 import base64
 import io
+import itertools
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +19,16 @@ from gencomp.evaluation.held_out import HeldOutSample
 from gencomp.evaluation.metrics import Metric
 from gencomp.evaluation.rates import Match, RateRow
 
-LOSSLESS_PIXELS = 12_000_000
-"""Up to so many pixels in all, pictures are embedded without loss."""
+LOSSLESS_BYTES = 3
+"""Pictures are embedded without loss where the budget has so many bytes for each pixel of all of them."""
 LOSSY_QUALITY = 95
 """WebP quality of the pictures of a larger gallery."""
 LEAST_BYTES = 0.06
-"""Bytes of an embedded picture per pixel that are seldom undercut; more scenes than would fit by it are not made."""
+"""Bytes of an embedded picture per pixel that are seldom undercut; more pictures than would fit by it are not made."""
+EXTREMES = 20
+"""The ten worst and the ten best scenes: codecs give way until these fit."""
+FIRST_SHOWN = ("bpg", "avif", "jpeg", "webp", "vvc", "jpeg2000", "heic", "jxl")
+"""Codecs in the order in which they keep their place where there is no room for all; others come behind them."""
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -62,6 +66,15 @@ class Scene(NamedTuple):
         """Bytes of the data URIs."""
         return sum(len(picture.source) for picture in self.pictures)
 
+    def beside(self, codecs: Collection[str]) -> "Scene":
+        """The same without the files of other codecs than these."""
+        kept = [
+            picture
+            for picture in self.pictures
+            if picture.row is None or picture.is_model or picture.row.codec in codecs
+        ]
+        return self._replace(pictures=kept)
+
 
 class Source(NamedTuple):
     """Where the pictures of a set come from."""
@@ -87,28 +100,37 @@ def gather(
 ) -> list[Scene]:
     """As many scenes as fit into `budget` bytes of embedded pictures, at least one, in the order of the pictures.
 
-    The worst and the best by `metric` of the first entry come first where not all fit.
+    The worst and the best by `metric` of the first entry come first where not all fit. Where ten of each would not, the
+    last codecs by FIRST_SHOWN are left out of all scenes, but never the first one.
     """
     matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
     rows = entries[0].rows
     order = extremes_first(rows, metric)
-    views = 1 + len(entries) + len({row.codec for row in anchors})
-    pixels = sum(row.width * row.height for row in rows.values())
-    lossless = pixels * views <= LOSSLESS_PIXELS
+    beside = {key: matched({name: by_key[key] for name, by_key in matches.items()}) for key in order}
+    measured = {row.codec for row in anchors}
+    codecs = sorted(measured & set(FIRST_SHOWN), key=FIRST_SHOWN.index)
+    codecs += [name for name in CODECS if name in measured and name not in FIRST_SHOWN]
+
+    def least(key: str, codecs: Collection[str]) -> float:
+        """Bytes that a scene seldom undercuts."""
+        files = sum(row.codec in codecs for row, _ in beside[key])
+        return rows[key].width * rows[key].height * (1 + len(entries) + files) * LEAST_BYTES
+
+    codecs = _with_room(codecs, order[:EXTREMES], least, budget)
+    likely = set(_fitting(order, lambda key: least(key, codecs), budget))
+    views = 1 + len(entries) + len(codecs)
+    lossless = sum(row.width * row.height for row in rows.values()) * views * LOSSLESS_BYTES <= budget
     made: dict[str, Scene] = {}
-    likely = _likely(order, rows, views, budget)
     for sample in source.samples:
         key = sample.image.key
         if key in likely:
-            beside = matched({name: by_key[key] for name, by_key in matches.items()})
-            made[key] = make_scene(sample, entries, beside, source, lossless)
-    spent, kept = 0, set(order[:1])
-    for key in (key for key in order if key in made):
-        spent += made[key].embedded
-        if spent > budget:
-            break
-        kept.add(key)
-    return [scene for key, scene in made.items() if key in kept]
+            files = [file for file in beside[key] if file[0].codec in codecs]
+            made[key] = make_scene(sample, entries, files, source, lossless)
+    there = [key for key in order if key in made]
+    codecs = _with_room(codecs, there[:EXTREMES], lambda key, some: made[key].beside(some).embedded, budget)
+    scenes = {key: scene.beside(codecs) for key, scene in made.items()}
+    kept = set(_fitting(there, lambda key: scenes[key].embedded, budget))
+    return [scene for key, scene in scenes.items() if key in kept]
 
 
 def extremes_first(rows: Mapping[str, RateRow], metric: Metric) -> list[str]:
@@ -116,9 +138,9 @@ def extremes_first(rows: Mapping[str, RateRow], metric: Metric) -> list[str]:
     figures = {key: figure for key, row in rows.items() if (figure := row.figure(metric.name)) is not None}
     worst = sorted(figures, key=lambda key: (figures[key], key), reverse=metric.better == "lower")
     half = len(worst) // 2
-    pairs = zip_longest(worst[: len(worst) - half], reversed(worst[len(worst) - half :]))
+    pairs = itertools.zip_longest(worst[: len(worst) - half], reversed(worst[len(worst) - half :]))
     return [
-        *(key for key in chain.from_iterable(pairs) if key is not None),
+        *(key for key in itertools.chain.from_iterable(pairs) if key is not None),
         *(key for key in rows if key not in figures),
     ]
 
@@ -195,12 +217,16 @@ def webp(pixels: Pixels, lossless: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _likely(order: Sequence[str], rows: Mapping[str, RateRow], views: int, budget: int) -> set[str]:
-    """The first of `order` that may fit."""
-    likely, spent = set(order[:1]), 0.0
-    for key in order:
-        spent += rows[key].width * rows[key].height * views * LEAST_BYTES
-        if spent > budget:
-            break
-        likely.add(key)
-    return likely
+def _with_room(
+    codecs: list[str], keys: Sequence[str], size: Callable[[str, Collection[str]], float], budget: int
+) -> list[str]:
+    """As many of the first codecs, at least one, as leave room for all these scenes; `size` is that of one of them."""
+    while len(codecs) > 1 and sum(size(key, codecs) for key in keys) > budget:
+        codecs = codecs[:-1]
+    return codecs
+
+
+def _fitting(order: Sequence[str], size: Callable[[str], float], budget: int) -> list[str]:
+    """As many of the first scenes, at least one, as fit together."""
+    spent = list(itertools.accumulate(map(size, order)))
+    return [key for number, key in enumerate(order) if not number or spent[number] <= budget]

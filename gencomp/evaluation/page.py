@@ -21,7 +21,8 @@ from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import EqualBytes, intervals, table
 from gencomp.evaluation.gallery import Scene
 from gencomp.evaluation.history import CenterUse
-from gencomp.evaluation.metrics import METRICS, Metric
+from gencomp.evaluation.metrics import METRICS, Metric, Record
+from gencomp.evaluation.protocols import CodecRecord, Protocols, codecs, methods
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
@@ -91,6 +92,13 @@ class SetPart(NamedTuple):
     credits: Mapping[str, Credit]
     not_measured: str
     """Codecs that were not measured, as words; empty when all were."""
+    not_shown: str
+    """Codecs that were measured and of which no scene has a picture, as words."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every picture has its scene."""
+        return len(self.scenes) == self.images
 
     @property
     def colours(self) -> dict[str, str]:
@@ -135,17 +143,24 @@ class Page(NamedTuple):
     accounts: Sequence[Account] = ()
     tables: Sequence[Table] = ()
     """Further ones, each a section of its own."""
+    protocols: Sequence[Protocols] = ()
+    """How its figures and files were made."""
 
     @property
-    def metrics(self) -> list[Metric]:
-        """Those of any set."""
-        names = {metric.name for part in self.sets for metric in part.metrics}
-        return [metric for metric in METRICS.values() if metric.name in names]
+    def methods(self) -> list[tuple[str, Record]]:
+        """Titles of metrics, and how these were computed."""
+        return methods(self.protocols)
+
+    @property
+    def codecs(self) -> list[CodecRecord]:
+        """How codecs made their files."""
+        return codecs(self.protocols)
 
 
 def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
     """What the page says of a set of pictures, some of which it shows."""
     measured = {row.codec for row in pictures.anchors}
+    shown = {picture.row.codec for scene in scenes for picture in scene.pictures if picture.row is not None}
     models: dict[str, list[RateRow]] = {}
     for entry in pictures.entries:
         rows = (row._replace(setting=entry.name) for row in entry.rows.values())
@@ -165,6 +180,7 @@ def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
         scenes=scenes,
         credits=pictures.credits,
         not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
+        not_shown=listed([codec.title for codec in CODECS.values() if codec.name in measured - shown]),
     )
 
 

@@ -38,15 +38,20 @@ def locked(lock: Path) -> list[Fact]:
     return [Fact(f"dvc.lock, {out.path}", out.md5) for name in names for out in stages[name].outs if out.md5]
 
 
-def machine() -> list[Fact]:
+def machine(threads: int | None = None) -> list[Fact]:
     """Facts that differ from run to run, and so stand on pages that are no output of the pipeline: date, commit of
-    this code where it is a checkout, hardware."""
+    this code where it is a checkout, hardware. `threads` that worked, if not those of PyTorch alone."""
     root = Path(__file__).parents[2]
     return [
         Fact("Made", "", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         *([Fact("Commit", commit)] if (root / ".git").exists() and (commit := _commit(root)) else []),
-        Fact("Machine", "", f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}{_gpu()}"),
+        Fact("Machine", "", f"{_processor()}, {_counted(threads)}, {platform.system()}{_gpu()}"),
     ]
+
+
+def _counted(threads: int | None) -> str:
+    threads = threads or torch.get_num_threads()
+    return f"{threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def _commit(root: Path) -> str | None:

@@ -7,13 +7,24 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
 from gencomp.evaluation.cells import Cell, Table, fixed, number
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
 from gencomp.evaluation.rates import Match, RateRow
-from gencomp.evaluation.segmentation import Confusion, Ids, Network, Pixels, Scores, SegmentationError, interval
+from gencomp.evaluation.segmentation import (
+    Confusion,
+    Counts,
+    Ids,
+    Network,
+    Pixels,
+    Scores,
+    SegmentationError,
+    counted,
+    interval,
+)
 
 ORIGINALS = "Originals"
 
@@ -67,30 +78,31 @@ def recognise(
     entries: Sequence[Entry],
     anchors: Sequence[RateRow],
     picture: Callable[[RateRow], Pixels],
+    cache: Cache | None = None,
 ) -> list[Recognised]:
     """The originals, then each entry and the codecs at its bytes; `picture` decodes a row's file.
 
-    Each file is looked at once. Raises HeldOutError.
+    Each file is looked at once, and not again where a cache holds what was counted. Raises HeldOutError.
     """
     matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
     seen: dict[tuple[str, str], Contestant] = {}
 
-    def count(name: str, beside: str, truth: Ids, drawn: Ids, match: Match | None) -> None:
+    def count(name: str, beside: str, counts: Counts, match: Match | None) -> None:
         one = seen.setdefault((name, beside), Contestant(len(network.classes)))
-        one.confusion.add(truth, drawn)
+        one.confusion.pictures.append(counts)
         if match is not None:
             one.rates.append(match.row.bpp)
             one.too_large += match.too_large
 
     for image in images:
-        truth, drawn = true_labels(labels, image.key), _Drawings(network, picture)
+        files = _Counted(network, true_labels(labels, image.key), picture, cache or NoCache())
         try:
-            count(ORIGINALS, "", truth, network.draw(image.pixels), None)
+            count(ORIGINALS, "", files.pixels(image.pixels), None)
             for entry in entries:
                 own = entry.rows[image.key]
-                count(entry.name, "", truth, drawn(own), Match(own, too_large=False))
+                count(entry.name, "", files.file(own), Match(own, too_large=False))
                 for codec, match in matches[entry.name][image.key].items():
-                    count(CODECS[codec].title, entry.name, truth, drawn(match.row), match)
+                    count(CODECS[codec].title, entry.name, files.file(match.row), match)
         except SegmentationError as error:
             raise HeldOutError(f"{image.key}: {error}") from None
     if not any(counts.any() for counts in seen[ORIGINALS, ""].confusion.pictures):
@@ -120,17 +132,30 @@ def recognised_table(found: Sequence[Recognised], network: Network) -> Table:
     return Table("What a segmentation network still sees", note, columns, rows)
 
 
-class _Drawings:
-    """What the network sees in the files of one picture, each drawn once."""
+class _Counted:
+    """What the network sees in the files of one picture, each drawn once at most, counted against its true labels."""
 
-    def __init__(self, network: Network, picture: Callable[[RateRow], Pixels]) -> None:
-        self.network, self.picture = network, picture
-        self.drawn: dict[RateRow, Ids] = {}
+    def __init__(self, network: Network, truth: Ids, picture: Callable[[RateRow], Pixels], cache: Cache) -> None:
+        self.network, self.truth, self.picture, self.cache = network, truth, picture, cache
+        self.labels = digest(str(truth.dtype), str(truth.shape), np.ascontiguousarray(truth).tobytes())
+        self.known: dict[RateRow, Counts] = {}
 
-    def __call__(self, row: RateRow) -> Ids:
-        if row not in self.drawn:
-            self.drawn[row] = self.network.draw(self.picture(row))
-        return self.drawn[row]
+    def file(self, row: RateRow) -> Counts:
+        """Of an encoded file."""
+        if row not in self.known:
+            self.known[row] = self.pixels(self.picture(row))
+        return self.known[row]
+
+    def pixels(self, x: Pixels) -> Counts:
+        """Of a picture. Raises SegmentationError."""
+        K = len(self.network.classes)
+        key = digest("confusion", self.network.identity, self.labels, picture_digest(x))
+        data = self.cache.get(key)
+        if data is not None and len(data) == 8 * K * (K + 1):
+            return np.frombuffer(data, np.int64).reshape(K, K + 1)
+        counts = counted(self.truth, self.network.draw(x), K)
+        self.cache.put(key, counts.tobytes())
+        return counts
 
 
 def _line(name: str, beside: str, one: Contestant) -> Recognised:

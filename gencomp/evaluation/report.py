@@ -22,6 +22,7 @@ from gencomp.evaluation.gate import Verdict
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutSample, evaluation_samples
 from gencomp.evaluation.history import read_centers, read_history, training_charts
 from gencomp.evaluation.label_picture import label_picture
+from gencomp.evaluation.metrics import Record
 from gencomp.evaluation.page import (
     Fact,
     ModelPart,
@@ -34,6 +35,8 @@ from gencomp.evaluation.page import (
     versions,
 )
 from gencomp.evaluation.practicality import Practicality
+from gencomp.evaluation.protocols import Protocols
+from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import METRIC_NAMES, RateRow, cell, mean_points, read_rows
 from gencomp.evaluation.selective import Selective
 from gencomp.evaluation.sets import near
@@ -59,6 +62,7 @@ class Metrics(msgspec.Struct, frozen=True):
     bound_violations: int
     symbol_mismatches: int
     selective: Selective | None = None
+    protocols: dict[str, Record] = {}
 
 
 class Report(NamedTuple):
@@ -124,6 +128,7 @@ def build_report(inputs: Inputs) -> Report:
         training=training_charts(histories, inputs.colours),
         accounts=list(accounts.values()),
         tables=_tables(inputs),
+        protocols=_protocols(inputs),
     )
     return Report(render(page), rates_csv(sets))
 
@@ -148,6 +153,13 @@ def _tables(inputs: Inputs) -> list[Table]:
     return [*tables, costs_table(inputs.costs)] if inputs.costs else tables
 
 
+def _protocols(inputs: Inputs) -> list[Protocols]:
+    """As they were when the variants and the codecs were measured, not as they would be now."""
+    anchors = (inputs.root / "anchors" / name / "protocols.json" for name in dict.fromkeys(inputs.datasets.values()))
+    models = (Protocols(inputs.metrics(variant).protocols) for variant in inputs.datasets)
+    return [*models, *(read(path, Protocols) for path in anchors)]
+
+
 def _account(inputs: Inputs, dataset: str) -> Account:
     return read_account(dataset, inputs.root / "data/raw" / dataset, inputs.root / "data/shards" / dataset)
 
@@ -163,7 +175,7 @@ def _sets(inputs: Inputs, dataset: str, entries: Sequence[Entry], anchors: Seque
     folders = [*(inputs.root / "evaluation" / entry.name for entry in entries), inputs.root / "anchors" / dataset]
     rates = near([row for entry in entries for row in entry.rows.values()], anchors)
     found = [row for folder in folders for row in read_sets(folder / "sets.csv") if (row.codec, row.setting) in rates]
-    return [sets_table(found, rates, entries)] if found else []
+    return [sets_table(found, rates, entries, published())] if found else []
 
 
 def _entry(inputs: Inputs, variant: str) -> Entry:

@@ -21,12 +21,15 @@ from gencomp.data.dataset import SegmentationNetwork
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
+from gencomp.evaluation.cache import digest
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
 from gencomp.weights.arrays import torch_arrays
 from gencomp.weights.failure import WeightsError
 
 RESAMPLES = 1000
 """Of the pictures, for an interval."""
+PROTOCOL = "reduced to the network's longest side, bilinear; argmax; enlarged again, nearest"
+"""How a picture becomes a label map. Whoever changes that changes this too, or counts that were kept stay."""
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -50,6 +53,13 @@ class Network(NamedTuple):
     """The dataset's, by label id."""
     draw: Callable[[Pixels], Ids]
     """The label ids of a picture; len(classes) or more where it sees none of them. Raises SegmentationError."""
+    description: str = ""
+    """How pictures are put to it, where its file does not tell."""
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its maps depend on but the pictures."""
+        return digest(PROTOCOL, self.sha256, self.description, *self.classes)
 
 
 class Scores(NamedTuple):
@@ -73,13 +83,7 @@ class Confusion:
 
     def add(self, truth: Ids, drawn: Ids) -> None:
         """Count a picture. Raises SegmentationError where the two maps differ in size."""
-        if truth.shape != drawn.shape:
-            raise SegmentationError(f"the true labels are of {truth.shape}, the drawn ones of {drawn.shape} (H, W)")
-        K = self.classes
-        labelled = (truth >= 0) & (truth < K)
-        rows, columns = truth[labelled].astype(np.int64), drawn[labelled].astype(np.int64)
-        columns = np.where((columns >= 0) & (columns < K), columns, K)
-        self.pictures.append(np.bincount((K + 1) * rows + columns, minlength=K * (K + 1)).reshape(K, K + 1))
+        self.pictures.append(counted(truth, drawn, self.classes))
 
     def scores(self) -> Scores:
         """Over all pictures counted so far. Raises SegmentationError where no pixel is labelled."""
@@ -100,6 +104,17 @@ class Confusion:
         stack = np.stack(self.pictures).astype(np.float64)  # (N, K, K + 1)
         draws = np.random.default_rng(0).multinomial(len(stack), [1 / len(stack)] * len(stack), RESAMPLES)
         return np.array([np.nanmean(intersection_over_union(np.tensordot(draw, stack, 1))) for draw in draws])
+
+
+def counted(truth: Ids, drawn: Ids, classes: int) -> Counts:
+    """The pixels of a picture by true and drawn class. Raises SegmentationError where the two maps differ in size."""
+    if truth.shape != drawn.shape:
+        raise SegmentationError(f"the true labels are of {truth.shape}, the drawn ones of {drawn.shape} (H, W)")
+    K = classes
+    labelled = (truth >= 0) & (truth < K)
+    rows, columns = truth[labelled].astype(np.int64), drawn[labelled].astype(np.int64)
+    columns = np.where((columns >= 0) & (columns < K), columns, K)
+    return np.bincount((K + 1) * rows + columns, minlength=K * (K + 1)).reshape(K, K + 1)
 
 
 def intersection_over_union(counts: NDArray[np.number]) -> NDArray[np.float64]:
@@ -189,7 +204,8 @@ def _configured(file: Path, data: bytes, classes: Sequence[str]) -> Network:
         except (DataError, Rejected) as error:
             raise SegmentationError(f"{config.file}: {error}") from None
 
-    return Network(network.network.name, network.network.sha256, wanted, draw)
+    description = msgspec.json.encode(config).decode()
+    return Network(network.network.name, network.network.sha256, wanted, draw, description)
 
 
 def _png(pixels: Pixels) -> bytes:

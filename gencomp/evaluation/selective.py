@@ -20,7 +20,10 @@ from gencomp.evaluation.rates import mean
 
 BAND = 2
 """Latent positions on each side of a region's border that its seam is compared with."""
-COLUMNS = ("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam", "lpips_outside")
+COLUMNS = (
+    *("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam"),
+    *("lpips_inside", "lpips_outside"),
+)
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -43,8 +46,10 @@ class Selective(msgspec.Struct, frozen=True, kw_only=True):
     """dB, over the rest; none where all is preserved."""
     seam: float | None
     """Grey levels; see `seam`."""
+    lpips_inside: float | None = None
+    """LPIPS with AlexNet, its map averaged over the region; None where LPIPS was not measured."""
     lpips_outside: float | None = None
-    """LPIPS with AlexNet, its map averaged over the rest; None where LPIPS was not measured."""
+    """The same over the rest."""
 
 
 class SelectiveRow(NamedTuple):
@@ -57,6 +62,7 @@ class SelectiveRow(NamedTuple):
     psnr_inside: float | None
     psnr_outside: float | None
     seam: float | None
+    lpips_inside: float | None = None
     lpips_outside: float | None = None
 
 
@@ -74,7 +80,8 @@ def selective_row(
     a latent position, and `lpips` is the (H, W) map of the distance where it was measured."""
     inside = _pixels(region, stride, x.shape)
     errors = (x_hat.astype(np.float64) - x) ** 2  # (H, W, 3)
-    within, without = (float(errors[part].mean()) if part.any() else None for part in (inside, ~inside))
+    within, without = (_mean(errors, part) for part in (inside, ~inside))
+    near, far = (None if lpips is None else _mean(lpips, part) for part in (inside, ~inside))
     return SelectiveRow(
         key=key,
         preserved=float(inside.mean()),
@@ -83,7 +90,8 @@ def selective_row(
         psnr_inside=_psnr(within),
         psnr_outside=_psnr(without),
         seam=seam(x, x_hat, region, stride),
-        lpips_outside=None if lpips is None or inside.all() else float(lpips[~inside].mean()),
+        lpips_inside=near,
+        lpips_outside=far,
     )
 
 
@@ -128,6 +136,7 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
         psnr_inside=_rounded([row.psnr_inside for row in rows]),
         psnr_outside=_rounded([row.psnr_outside for row in rows]),
         seam=_rounded([row.seam for row in rows]),
+        lpips_inside=_rounded([row.lpips_inside for row in rows]),
         lpips_outside=_rounded([row.lpips_outside for row in rows]),
     )
 
@@ -156,6 +165,11 @@ def _grown(region: Region) -> Region:
     """What lies within `BAND` positions of a region, across corners too."""
     side = 2 * BAND + 1
     return np.asarray(np.lib.stride_tricks.sliding_window_view(np.pad(region, BAND), (side, side)).any((2, 3)))
+
+
+def _mean(values: NDArray[np.floating], part: NDArray[np.bool_]) -> float | None:
+    """Over some of the pixels; None where there are none."""
+    return float(values[part].mean()) if part.any() else None
 
 
 def _psnr(mse: float | None) -> float | None:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 from gencomp.evaluation.equal_bytes import EqualBytes
 from gencomp.evaluation.metrics import METRICS, Metric
 
+NEAR = 0.9
+"""Files of a codec that take less than this share of a model's bytes are said to."""
+
 
 class Result(NamedTuple):
     """What the summary needs to know of one entry."""
@@ -64,12 +67,18 @@ def _at_equal_bytes(result: Result) -> str:
     fitting = [row for row in anchors if not row.too_large and result.metric.name in row.figures]
     some = [row for row in anchors if 0 < row.too_large < row.images]
     none = [row for row in anchors if row.too_large == row.images]
-    parts = [listed([f"{row.title} reaches {_figure(row, result.metric)}" for row in fitting])] if fitting else []
+    parts = [listed([_reached(row, result.metric) for row in fitting])] if fitting else []
     parts += [f"{row.title} goes that low for {row.images - row.too_large} of {row.images} pictures" for row in some]
     if none:
         names, ratios = listed([row.title for row in none]), listed([f"{row.ratio:.1f}" for row in none])
         parts.append(f"{names} cannot go that low, with smallest files {ratios} times as large")
     return f"With the bytes of {result.name}, {'; '.join(parts)}."
+
+
+def _reached(row: EqualBytes, metric: Metric) -> str:
+    """What a codec makes of the bytes, and of how many of them where its nearest files leave some over."""
+    used = f" with {row.ratio:.2f} of them" if row.ratio < NEAR else ""
+    return f"{row.title} reaches {_figure(row, metric)}{used}"
 
 
 def _exact(results: Sequence[Result]) -> str:

@@ -9,6 +9,7 @@ from gencomp.evaluation.distribution import FID_PATCHES, SetRow
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.metrics import Metric
 from gencomp.evaluation.practicality import Practicality, table
+from gencomp.evaluation.published import Published
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.selective import Selective
 
@@ -82,8 +83,14 @@ def _signed(percent: float) -> str:
     return f"{percent:+.0f}".replace("-", "\N{MINUS SIGN}")
 
 
-def sets_table(found: Sequence[SetRow], rates: Mapping[tuple[str, str], float], entries: Sequence[Entry] = ()) -> Table:
-    """KID and FID of models and codecs; `rates` has the mean bits per pixel of (codec, setting)."""
+def sets_table(
+    found: Sequence[SetRow],
+    rates: Mapping[tuple[str, str], float],
+    entries: Sequence[Entry] = (),
+    published: Sequence[Published] = (),
+) -> Table:
+    """KID and FID of models and codecs; `rates` has the mean bits per pixel of (codec, setting). What was published of
+    others stands in the note alone."""
     names = {(row.codec, row.setting): entry.name for entry in entries for row in entry.rows.values()}
     rows = []
     for name, setting, figures in found:
@@ -106,11 +113,21 @@ def sets_table(found: Sequence[SetRow], rates: Mapping[tuple[str, str], float], 
     note = (
         "How far the decoded pictures are from the originals as a set, by patches of 256 pixels; lower is better. Each "
         "patch meets its own reconstruction, so that KID of some hundred patches comes out too small, or negative: "
-        f"compare lines, not pages. FID is given from {FID_PATCHES:,} patches on."
+        f"compare lines, not pages. FID is given from {FID_PATCHES:,} patches on.{_published_fid(published)}"
     )
     return Table(
         "KID and FID", note, ("Codec", "Bits per pixel", "Patches", "KID \N{MULTIPLICATION SIGN} 1000", "FID"), rows
     )
+
+
+def _published_fid(published: Sequence[Published]) -> str:
+    """A sentence of the FID of others; empty where none is known."""
+    rows = [row for row in published if row.fid is not None]
+    if not rows:
+        return ""
+    told = "; ".join(f"{row.codec} {row.fid:g} at {row.bpp:g} bpp ({row.dataset}, {row.source})" for row in rows)
+    how = "; ".join(dict.fromkeys(row.protocol for row in rows))
+    return f" FID that others report, on other pictures and so comparable with no line here: {told}. Of these: {how}."
 
 
 def title(codec: str) -> str:
@@ -155,7 +172,7 @@ def selective_table(found: Mapping[str, Selective]) -> Table:
     """What selective models kept, by variant."""
     columns = (
         *("Model", "Preserved, %", "Side information, % of the file", "PSNR inside, dB", "PSNR outside, dB"),
-        *("LPIPS outside", "Seam, grey levels"),
+        *("LPIPS inside", "LPIPS outside", "Seam, grey levels"),
     )
     rows = [
         [
@@ -163,13 +180,13 @@ def selective_table(found: Mapping[str, Selective]) -> Table:
             number(100 * means.preserved, 1),
             number(100 * means.side_share, 1),
             *(number(value, 2) for value in (means.psnr_inside, means.psnr_outside)),
-            number(means.lpips_outside, 3),
+            *(number(value, 3) for value in (means.lpips_inside, means.lpips_outside)),
             number(means.seam, 2),
         ]
         for name, means in found.items()
     ]
     note = (
         "Means over the pictures, inside and outside of the region that was preserved, and across its border. Outside, "
-        "where G draws, PSNR says little; LPIPS (AlexNet) is averaged over that part of its map."
+        "where G draws, PSNR says little; LPIPS (AlexNet) is averaged over either part of its map."
     )
     return Table("Selective compression", note, columns, rows)

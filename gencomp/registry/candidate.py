@@ -17,7 +17,7 @@ from gencomp.registry.champions import Promotion, promote, record, set_tags
 from gencomp.registry.logged_model import log_and_register
 from gencomp.registry.manifests import TrainingData
 from gencomp.registry.release import FINGERPRINT_TAG, find_version, pull, store_errors
-from gencomp.registry.runs import complete_run
+from gencomp.registry.runs import complete_run, log_evaluation
 from gencomp.registry.store import PACKAGE_TAG, RegistryError, connect
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Candidate(NamedTuple):
     """As from `flatten`."""
     history: Path
     """The training curve as CSV."""
+    tables: Mapping[str, Path]
+    """Files of numbers that its run gets beside the means: name -> file, which may be missing."""
     data: TrainingData
     commit: str | None
     """The checkout's git commit, where there is one."""
@@ -96,6 +98,7 @@ def _release(
     if candidate.measured.fingerprint:
         set_tags(client, version, {FINGERPRINT_TAG: candidate.measured.fingerprint})
     record(client, version, candidate.measured, candidate.verdict)
+    log_evaluation(client, str(version.run_id), candidate.tables)
     described = _card(candidate, version.tags, str(version.run_id))
     if version.description != described:
         client.update_model_version(version.name, version.version, described)

@@ -1,6 +1,8 @@
 """The run of a finished training, found by the package that it made or created, and completed."""
 
 import csv
+import hashlib
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,11 @@ from gencomp.registry.tracking import Curve, MetricRow, add_params
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+EVALUATION = "evaluation"
+"""Folder of a run's artifacts with the tables of its evaluation."""
+EVALUATION_TAG = "gencomp.evaluation"
+"""Tag of a run: SHA-256 over these tables, so that they are logged once and again when they change."""
 
 
 def complete_run(
@@ -40,6 +47,25 @@ def complete_run(
     Curve(client, run).extend([*_rows(history), MetricRow(0, _evaluation(measured), now())])
     client.set_terminated(run)
     return run
+
+
+def log_evaluation(client: "MlflowClient", run: str, files: Mapping[str, Path]) -> None:
+    """Log tables of numbers as the artifacts `evaluation/<name>` of a run, unless they are what it has already.
+
+    `files` are by the names that they get; those that are missing are left out.
+    """
+    contents = {name: path.read_bytes() for name, path in sorted(files.items()) if path.is_file()}
+    digest = hashlib.sha256()
+    for name, data in contents.items():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    if not contents or client.get_run(run).data.tags.get(EVALUATION_TAG) == digest.hexdigest():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in contents.items():
+            file = Path(scratch) / name
+            file.write_bytes(data)
+            client.log_artifact(run, str(file), EVALUATION)
+    client.set_tag(run, EVALUATION_TAG, digest.hexdigest())
 
 
 def _rows(history: Path) -> list[MetricRow]:

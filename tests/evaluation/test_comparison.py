@@ -1,5 +1,6 @@
 """`gencomp compare` and `gencomp evaluate`: one page from pictures at hand, and nothing computed twice."""
 
+import html
 import io
 import json
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from gencomp.codec.container import describe
 from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
 from gencomp.evaluation.cached import CachedAnchors
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
+from gencomp.evaluation.ladders import LADDERS
+from gencomp.evaluation.metrics import METRICS
+from gencomp.evaluation.practicality import Cost, Practicality, write_practicality
 from gencomp.evaluation.rates import read_rows
 from tests.evaluation.conftest import make_package, photograph
 from tests.serving.browser import Browser, chromium
@@ -103,6 +107,39 @@ def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
     rows = read_rows(tmp_path / "out" / folder.name / "small/images.csv")
     assert [row.codec for row in rows] == ["small", "small"]
     assert json.loads((tmp_path / "out/plan.json").read_text())["model"] == "small"
+
+
+def test_the_page_and_a_file_beside_it_say_how_all_was_made_and_by_how_many_threads(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gencomp.commands.evaluate.threads", lambda: 2)
+    assert run("evaluate", folder, "--model", model, "--output", tmp_path / "out").exit_code == 0
+    found = json.loads((tmp_path / "out/protocols.json").read_text())
+    used = [codec for codec in CODECS.values() if LADDERS.ladder(codec) and codec.missing() is None]
+    page = html.unescape((tmp_path / "out/index.html").read_text())
+    assert list(found["metrics"]) == ["psnr", "ms_ssim"] and list(found["codecs"]) == [codec.name for codec in used]
+    for codec in used:
+        record = found["codecs"][codec.name]
+        assert (record["protocol"], record["version"]) == (codec.protocol, codec.version())
+        settings = ", ".join(record["settings"])
+        assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
+    assert f"<dt>PSNR</dt><dd>{METRICS['psnr'].protocol}</dd>" in page
+    assert ", 2 threads, " in page
+
+
+def test_costs_that_were_measured_are_a_table_of_the_page(folder: Path, model: Path, tmp_path: Path) -> None:
+    times = {"encode_ms": 12.0, "decode_ms": 34.0, "first_ms": 5.0, "encode_peak": 60.0, "decode_peak": 70.0}
+    cost = Cost(codec="AVIF", setting="9", is_model=False, bpp=0.1, size=900.0, lpips=0.4, weights=0, **times)
+    known = Practicality(hardware="an abacus", images=3, protocol="alone", costs=(cost,))
+    write_practicality(tmp_path / "costs.json", known)
+    (tmp_path / "damaged.json").write_text("{}")
+    arguments = "evaluate", folder, "--model", model, "--output", tmp_path / "out", "--costs"
+    for name, reason in (("none.json", "none.json"), ("damaged.json", "damaged.json")):
+        refused = run(*arguments, tmp_path / name)
+        assert refused.exit_code == 2 and reason in refused.output and not (tmp_path / "out").exists()
+    assert run(*arguments, tmp_path / "costs.json").exit_code == 0
+    page = (tmp_path / "out/index.html").read_text()
+    assert "What it costs" in page and "an abacus, 3 pictures: alone." in page and ">AVIF 9<" in page
 
 
 def test_the_number_of_threads_changes_no_result(

@@ -1,6 +1,7 @@
 """Which pictures are shown, and how they are embedded."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from gencomp.evaluation.entry import Entry
@@ -63,6 +64,47 @@ def test_the_worst_and_the_best_are_shown_where_not_all_fit_and_one_always() -> 
     found = scenes(3 * one[0].embedded + 100)
     assert [scene.key for scene in found] == ["p1", "p2", "p5"]
     assert sum(scene.embedded for scene in found) <= 3 * one[0].embedded + 100
+
+
+MANY = [f"k{number:02}" for number in range(24)]
+SCORES = {key: number * 7 % 24 / 24 for number, key in enumerate(MANY)}
+"""LPIPS of each, all different, in no order."""
+
+
+def many(budget: int) -> list[Scene]:
+    """As many as Kodak's, beside six codecs, at two rates: pictures that take the same bytes each."""
+    entries = [
+        Entry(name, "gc", "model-0", name, {key: row(key, SCORES[key], size=size, setting=name) for key in MANY})
+        for name, size in (("low", 100), ("high", 200))
+    ]
+    codecs = ("jpeg", "webp", "jpeg2000", "avif", "bpg", "mbt2018")
+    anchors = [row(key, 0.8, codec, size) for codec in codecs for key in MANY for size in (90, 190)]
+    dull = pixels(0) // 8
+    found = Source([HeldOutSample(HeldOutImage(key, dull)) for key in MANY], lambda *_: dull, lambda _: dull)
+    return gather(entries, anchors, found, LPIPS, budget)
+
+
+@pytest.mark.parametrize("left", [1, 2, 4, 5, 6])
+def test_codecs_give_way_until_the_ten_worst_and_the_ten_best_fit(left: int) -> None:
+    one = len(many(1)[0].pictures[0].source)  # bytes of a picture
+    views = 1 + 2 + 2 * left
+    found = many(20 * views * one + one)
+    assert len(found) == 20 and sum(scene.embedded for scene in found) == 20 * views * one
+    by_score = sorted(MANY, key=SCORES.__getitem__)
+    assert {scene.key for scene in found} == {*by_score[:10], *by_score[-10:]}
+    assert [scene.key for scene in found] == sorted(scene.key for scene in found)
+    kept = ("bpg", "avif", "jpeg", "webp", "jpeg2000", "mbt2018")[:left]
+    for scene in found:
+        names = [picture.name for picture in scene.pictures]
+        assert names[:3] == ["original", "low", "high"]
+        assert {picture.row.codec for picture in scene.pictures[3:] if picture.row} == set(kept)
+
+
+def test_one_codec_stays_where_even_so_not_all_fit() -> None:
+    one = len(many(1)[0].pictures[0].source)
+    found = many(9 * 5 * one)
+    assert [len(scene.pictures) for scene in found] == [5] * 9
+    assert {picture.row.codec for scene in found for picture in scene.pictures[3:] if picture.row} == {"bpg"}
 
 
 def test_what_selective_compression_was_given_is_shown_beside_it_alone() -> None:

@@ -177,7 +177,7 @@ def test_the_official_example_of_lpips_has_its_published_distances(
     )
     original = measurer.beside(reference)
     found = [getattr(original(y), metric) for y in distorted]
-    assert found == pytest.approx(distances, abs=0.0006)
+    assert found == pytest.approx(distances, abs=0.00051)  # all that their three digits leave open
 
 
 def test_the_learned_metrics_are_those_of_their_networks_and_only_those_asked_for_are_there() -> None:

@@ -3,9 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gencomp.evaluation.page import Fact
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.gallery import Source, gather
+from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
+from gencomp.evaluation.page import Fact, Page, PictureSet, SetPart, make_part, render
+from gencomp.evaluation.published import published
+from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.report import Inputs, build_report
 from tests.evaluation.conftest import EVALUATION, VARIANTS
 from tests.serving.browser import Browser, browsing
@@ -180,3 +186,116 @@ def test_what_can_be_used_has_a_name_and_shows_its_focus(browser: Browser) -> No
     browser.press("Tab")
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert browser.value(outline) == "solid"
+
+
+KEYS = [f"kodim{number:02}" for number in range(24)]
+RATES = [f"gc {number}" for number in range(4)]
+
+
+def lpips(number: int, step: float) -> float:
+    """Of a picture, at a model's rate or at what a codec needs as many bytes for."""
+    return 0.6 - 0.1 * step + number * 7 % 24 / 240
+
+
+def made(number: int, codec: str, setting: str, step: float, size: int) -> RateRow:
+    psnr = 20 + step + number / 24
+    return RateRow(KEYS[number], codec, setting, 96, 64, size, None, None, psnr, None, lpips(number, step))
+
+
+def crowded(*, public: bool) -> SetPart:
+    """As many pictures as Kodak's, of which 20 find room: a model at four rates, BPG that needs twice its bytes for the
+    same LPIPS, and JPEG that needs ten times as many."""
+    numbers = range(len(KEYS))
+    entries = [
+        Entry(name, "gc", "model-0", name, {KEYS[n]: made(n, "gc", name, step, 100 * 2**step) for n in numbers})
+        for step, name in enumerate(RATES)
+    ]
+    anchors = [
+        made(n, codec, str(step), step, int(factor * 100 * 2**step))
+        for codec, factor in (("bpg", 2), ("jpeg", 10))
+        for step in range(-1, 5)
+        for n in numbers
+    ]
+    dull = np.random.default_rng(1).integers(0, 32, (64, 96, 3), np.uint8)
+    pictures = PictureSet("kodak", entries, anchors, public=public)
+
+    def found(budget: int) -> SetPart:
+        samples = [HeldOutSample(HeldOutImage(key, dull)) for key in KEYS]
+        source = Source(samples, lambda *_: dull, lambda _: dull)
+        return make_part(pictures, gather(entries, anchors, source, pictures.primary, budget))
+
+    (one,) = found(1).scenes
+    return found(20 * one.embedded + 1)
+
+
+@pytest.fixture(scope="module")
+def crowded_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = tmp_path_factory.mktemp("crowded") / "index.html"
+    page.write_bytes(render(Page("gc", ["A sentence."], [crowded(public=True)], [])))
+    return page
+
+
+@pytest.fixture
+def full(chrome: Browser, crowded_page: Path) -> Iterator[Browser]:
+    """With the crowded page open."""
+    chrome.events.clear()
+    chrome.call("Page.navigate", url="about:blank")
+    chrome.open(crowded_page.as_uri(), 1280, 900)
+    yield chrome
+    assert chrome.complaints() == []
+
+
+def test_the_ten_worst_and_the_ten_best_are_those_of_all_or_say_of_how_many(full: Browser) -> None:
+    options = full.value("[...document.querySelectorAll('[data-act=which] option')].map(one => one.textContent)")
+    assert options == ["all 20 shown", "the worst ten of the 20 shown", "the best ten of the 20 shown"]
+    note = "20 of 24 pictures are shown, the worst and the best of gc 0 by LPIPS first. In the tables alone: JPEG."
+    assert note in full.value("document.body.textContent")
+    by_lpips = [KEYS[number] for number in sorted(range(24), key=lambda number: -lpips(number, 0))]
+    kept = {*by_lpips[:10], *by_lpips[-10:]}
+    for metric, order in (("lpips_alex", by_lpips), ("psnr", [key for key in KEYS if key in kept])):
+        for which, expected in (("worst", order[:10]), ("best", order[:-11:-1])):
+            found = full.value(f"""(() => {{
+                const [which, by] = ['which', 'by'].map(act => document.querySelector(`[data-act=${{act}}]`));
+                which.value = '{which}'; by.value = '{metric}';
+                which.dispatchEvent(new Event('change', {{ bubbles: true }}));
+                return [...document.querySelectorAll('.scene')].filter(one => !one.hidden).map(one => one.dataset.key);
+            }})()""")
+            assert found == expected, (metric, which)
+
+
+def test_what_codecs_need_for_a_models_lpips_is_a_table_and_arrows(full: Browser) -> None:
+    cells = full.value("""[...document.querySelectorAll('[aria-label="Bytes for the same LPIPS"] tbody tr')].map(
+        row => [row.cells[0].textContent, row.cells[4].firstChild.textContent])""")
+    expected = {"BPG": "2.00", "JPEG": "10.00"}
+    assert sorted(cells) == sorted(
+        [f"{codec} for {rate}", times] for codec, times in expected.items() for rate in RATES
+    )
+    arrows = "[...document.querySelectorAll('.rates svg')].map(one => one.querySelectorAll('path.arrow').length)"
+    assert full.value(arrows) == [0, 8]  # of PSNR none, of LPIPS one for each line
+    ends = full.value("""[...document.querySelectorAll('.rates svg')[1].querySelectorAll('path.arrow')].map(
+        one => one.getAttribute('d').match(/^M([0-9.]+) [0-9.]+H([0-9.]+)/).slice(1).map(Number))""")
+    assert len(ends) == 8 and all(start < end for start, end in ends)
+    said = full.value("document.querySelectorAll('.rates svg')[1].dots.map(dot => dot.title)")
+    assert "BPG needs 2.00 times the bytes of gc 0 for its LPIPS" in said
+    full.value("document.querySelector('.legend button[data-name=arrows]').click()")
+    assert full.value(arrows) == [0, 0]
+    full.value("document.querySelector('.legend button[data-name=arrows]').click()")
+
+
+def test_published_figures_are_faint_crosses_and_enter_no_number(full: Browser) -> None:
+    drawn = """[...document.querySelectorAll('.rates svg')[1].querySelectorAll('path.published')].map(
+        one => [one.classList.contains('here'), +getComputedStyle(one).opacity])"""
+    found = full.value(drawn)
+    rows = [row for row in published() if row.lpips_alex is not None]
+    assert sorted(here for here, _ in found) == sorted(row.dataset == "kodak" for row in rows)
+    assert all(opacity < 1 for _, opacity in found) and all(opacity < 0.6 for here, opacity in found if not here)
+    curves = "document.querySelectorAll('.curve path.published, .curve [data-name=published]').length"
+    assert full.value(curves) == 0
+    full.value("document.querySelector('.legend button[data-name=published]').click()")
+    assert full.value(drawn) == []
+    full.value("document.querySelector('.legend button[data-name=published]').click()")
+    shown, alone = crowded(public=True), crowded(public=False)
+    assert shown.chart["published"] and not alone.chart["published"]
+    assert len(shown.curves) == 2 and shown.curves == alone.curves  # bytes for the same LPIPS, BD-rates
+    assert [shown.chart[name] for name in ("curves", "arrows")] == [alone.chart[name] for name in ("curves", "arrows")]
+    assert [item.table for item in shown.entries] == [item.table for item in alone.entries]

@@ -8,13 +8,16 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from gencomp.cli import main
+from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.recognised import recognise, recognised_table
 from gencomp.evaluation.segmentation import Network
+from gencomp.models.espnet import ESPNet
 from tests.evaluation.conftest import make_package, photograph
 from tests.evaluation.test_segmentation import ESPNET
 
@@ -66,9 +69,32 @@ def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once(tm
     assert [line.scores.pixel_accuracy for line in found] == [1.0, 0.5, 0.0, 0.5, 1.0]
     assert [line.too_large for line in found] == [0, 0, 2, 0, 0]
     assert found[0].bpp is None and found[4].bpp == pytest.approx(40 * 8 / 80)
+    # An original, the model's file at either rate and JPEG's two; equal pixels are looked at each time without a cache.
     assert len(seen) == 2 * 5
     table = recognised_table(found, network([]))
     assert [cell.text for cell in table.rows[2]] == ["JPEG beside low", "2.0000", "0.000", "0.000", "2 of 2"]
+
+
+def test_what_was_counted_is_kept_by_network_labels_and_pixels(tmp_path: Path) -> None:
+    cache, seen = ResultCache(tmp_path / "kept"), list[int]()
+    entry = Entry("m", "m", "model-0", "m", {"a": row("a", "m", "m", 10)})
+
+    def run(one: Network, labels: NDArray[np.uint8]) -> list[tuple[float, float]]:
+        Image.fromarray(labels).save(tmp_path / "a.png")
+        seen.clear()
+        found = recognise(one, [HeldOutImage("a", GREY[0])], tmp_path, [entry], [], lambda _: GREY[1], cache)
+        return [(line.scores.miou, line.scores.pixel_accuracy) for line in found]
+
+    dark, grey = np.zeros((8, 10), np.uint8), np.ones((8, 10), np.uint8)
+    first = run(network(seen), dark)
+    assert first == [(1.0, 1.0), (0.0, 0.0)] and len(seen) == 2
+    assert run(network(seen), dark) == first and seen == []
+    assert run(network(seen), grey) == [(0.0, 0.0), (1.0, 1.0)] and len(seen) == 2
+    assert run(network(seen)._replace(description="upside down"), dark) == first and len(seen) == 2
+    assert run(network(seen)._replace(sha256="another"), dark) == first and len(seen) == 2
+    for path in (tmp_path / "kept").glob("??/*"):
+        path.write_bytes(b"damaged")
+    assert run(network(seen), dark) == first and len(seen) == 2
 
 
 def test_labels_that_are_missing_of_another_size_or_of_no_class_are_refused(tmp_path: Path) -> None:
@@ -109,6 +135,18 @@ def test_evaluate_with_a_network_has_its_table_and_refuses_half_of_what_it_needs
         pytest.skip("ESPNet's weights are not here")
     assert "chelsea.png: no readable label map" in evaluate("--segmentation", ESPNET, "--labels", labels)
     Image.fromarray(np.full((64, 96), 1, np.uint8)).save(labels / "chelsea.png")
-    assert "1 picture" in evaluate("--segmentation", ESPNET, "--labels", labels)
+    looked = list[int]()
+    forward = ESPNet.forward
+
+    def counted(self: ESPNet, x: Tensor) -> Tensor:
+        looked.append(1)
+        return forward(self, x)
+
+    monkeypatch.setattr(ESPNet, "forward", counted)
+    for first in (True, False):
+        looked.clear()
+        assert "1 picture" in evaluate("--segmentation", ESPNET, "--labels", labels)
+        assert bool(looked) == first
     page = (tmp_path / "out/index.html").read_text()
     assert "What a segmentation network still sees" in page and "JPEG beside small" in page
+    assert hashlib.sha256(ESPNET.read_bytes()).hexdigest() in page

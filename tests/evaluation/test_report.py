@@ -6,17 +6,20 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
-from gencomp.evaluation.classical import CODECS
-from gencomp.evaluation.distribution import SetFigures, SetRow, write_sets
+from gencomp.evaluation.classical import CODECS, setting_name
+from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_sets
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
+from gencomp.evaluation.metrics import METRICS, records
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
 from gencomp.evaluation.summary import listed
+from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
 
 
@@ -120,13 +123,39 @@ def test_kid_stands_on_the_page_where_it_was_measured(repository: Path) -> None:
     assert re.search(r">gc</td>.*?>12\.50<small>10\.00 to 15\.00</small>.*?>JPEG 1</td>", table, re.S)
 
 
+def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path) -> None:
+    """Of KID and SSIMULACRA2, which this repository did not measure, as their records would be."""
+    metrics = repository / "metrics/gc.json"
+    before = metrics.read_bytes()
+    known = {name: msgspec.to_builtins(record) for name, record in records(["ssimulacra2", "kid"]).items()}
+    known["ssimulacra2"]["version"] = "0.2.9"
+    try:
+        metrics.write_text(json.dumps(json.loads(before) | {"protocols": known}))
+        page = html.unescape(build_report(inputs(repository)).html.decode())
+    finally:
+        metrics.write_bytes(before)
+    inception = f"weights inception <code>{weights_hash('inception')}</code>"
+    assert f"<dt>KID and FID</dt><dd>{PROTOCOL}; {inception}</dd>" in page
+    assert f"<dt>SSIMULACRA2</dt><dd>{METRICS['ssimulacra2'].protocol}; version 0.2.9</dd>" in page
+    assert page.count(f"<dt>PSNR</dt><dd>{METRICS['psnr'].protocol}</dd>") == 1
+    for name in ("jpeg", "webp", "jpeg2000"):
+        codec = CODECS[name]
+        settings = ", ".join(setting_name(setting) for setting in ANCHORS.ladder(codec))
+        assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
+
+
+def test_few_pictures_are_put_in_order_and_not_called_ten(report: Report) -> None:
+    options = re.findall(r'<option value="(all|worst|best)">([^<]*)<', report.html.decode())
+    assert options == [("all", "all 2"), ("worst", "the worst first"), ("best", "the best first")]
+
+
 def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gencomp.evaluation.report.GALLERY_BYTES", 1)
     page = build_report(inputs(repository)).html.decode()
     assert page.count('class="scene"') == 1
-    assert "1 of 2 pictures are shown, the worst and the best first among them." in page
+    assert "1 of 2 pictures are shown, the worst and the best of gc by MS-SSIM first." in page
 
 
 def test_an_input_that_is_missing_is_named(repository: Path, tmp_path: Path) -> None:

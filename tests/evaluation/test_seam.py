@@ -84,12 +84,12 @@ def test_means_leave_out_what_is_not_there_and_rows_are_written_as_they_are(tmp_
     assert means.psnr_inside == pytest.approx(48.1308, abs=1e-4)
     write_selective(tmp_path / "selective.csv", rows)
     lines = (tmp_path / "selective.csv").read_text().splitlines()
-    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam,lpips_outside"
-    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,,"
+    assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam,lpips_inside,lpips_outside"
+    assert lines[1] == "whole,1.000000,0.250000,1.000000,48.130804,,,,"
     assert lines[2].startswith("none,0.000000,0.750000,,,42.1102")
 
 
-def test_lpips_outside_is_of_the_rest_alone_and_of_the_whole_about_lpips() -> None:
+def test_lpips_inside_and_outside_are_of_their_parts_alone_and_of_the_whole_about_lpips() -> None:
     try:
         lpips, by_pixel = perceptual.lpips("alex"), perceptual.lpips_map("alex")
     except MissingWeightsError as error:
@@ -106,6 +106,8 @@ def test_lpips_outside_is_of_the_rest_alone_and_of_the_whole_about_lpips() -> No
     ]
     outside, inside = rows[0].lpips_outside, rows[1].lpips_outside
     assert outside is not None and inside is not None and outside > 5 * inside > 0
+    assert [row.lpips_inside for row in rows[:2]] == [inside, outside]
+    assert rows[2].lpips_inside == pytest.approx((outside + inside) / 2, rel=1e-5)
     assert rows[2].lpips_outside is None and selective_means(rows).lpips_outside == pytest.approx(
         (outside + inside) / 2, abs=1e-6
     )

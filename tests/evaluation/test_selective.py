@@ -63,7 +63,9 @@ def test_side_information_is_real_exact_and_counted(
     assert [line.partition(",")[0] for line in table] == ["key", *(row.key for row in rows)]
 
 
-def test_lpips_outside_is_measured_where_lpips_is(selective: Path, photo_shards: Path, tmp_path: Path) -> None:
+def test_lpips_inside_and_outside_are_measured_where_lpips_is(
+    selective: Path, photo_shards: Path, tmp_path: Path
+) -> None:
     samples = list(held_out_samples(photo_shards, "val"))
     try:
         metrics = evaluate(
@@ -74,7 +76,8 @@ def test_lpips_outside_is_measured_where_lpips_is(selective: Path, photo_shards:
     assert metrics.selective is not None and metrics.lpips_alex is not None
     assert metrics.selective.lpips_outside == pytest.approx(metrics.lpips_alex, rel=0.5)
     names, values = csv.reader((tmp_path / "x/selective.csv").read_text().splitlines())
-    assert float(dict(zip(names, values, strict=True))["lpips_outside"]) == metrics.selective.lpips_outside
+    for name in ("lpips_inside", "lpips_outside"):
+        assert float(dict(zip(names, values, strict=True))[name]) == getattr(metrics.selective, name)
 
 
 def test_pictures_without_labels_and_regions_that_do_not_fit_are_refused(

@@ -29,6 +29,14 @@ def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_a
     ]
 
 
+def test_a_codec_whose_nearest_files_leave_bytes_over_is_told_with_its_share() -> None:
+    found = sentences([result(row("VVC intra", 142, 0.5), row("BPG", 180, 0.4), row("AVIF", 178, 0.45))])
+    assert found[1] == (
+        "With the bytes of gc, VVC intra reaches LPIPS 0.500 with 0.71 of them, BPG reaches LPIPS 0.400 "
+        "and AVIF reaches LPIPS 0.450 with 0.89 of them."
+    )
+
+
 def test_faults_are_counted_over_all_variants_and_condemn() -> None:
     _, _, exact = sentences([result(violations=1), result(mismatches=70)])
     assert exact == "Of 8 files, 1 are above their bound, and 70 symbols came back changed: not fit for use."

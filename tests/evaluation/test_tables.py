@@ -4,6 +4,7 @@ from gencomp.evaluation.analysis import bd_rate
 from gencomp.evaluation.distribution import SetFigures, SetRow
 from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Point, Practicality
+from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.selective import Selective
 from gencomp.evaluation.tables import bd_table, costs_table, selective_table, sets_table
@@ -40,7 +41,7 @@ def test_what_selective_compression_kept_is_a_row_a_model() -> None:
     means = Selective(preserved=0.25, side_share=0.6, mse_inside=10.0, psnr_inside=38.1, psnr_outside=None, seam=1.234)
     dash = "\N{EN DASH}"
     (row,) = selective_table({"sc": means}).rows
-    assert [cell.text for cell in row] == ["sc", "25.0", "60.0", "38.10", dash, dash, "1.23"]
+    assert [cell.text for cell in row] == ["sc", "25.0", "60.0", "38.10", dash, dash, dash, "1.23"]
 
 
 def curve(codec: str, factor: float, settings: int = 5, quality: float = 20.0) -> list[RateRow]:
@@ -78,4 +79,15 @@ def test_kid_is_a_row_a_setting_with_its_interval_and_fid_where_it_is() -> None:
     table = sets_table(rows, {("gc", "context"): 0.034})
     assert [cell.text for cell in table.rows[0]] == ["gc", "0.0340", "192", "12.30", "\N{EN DASH}"]
     assert table.rows[0][3].below == "10.10 to 14.50"
+    assert "others report" not in table.note
     assert [cell.text for cell in table.rows[1]] == ["BPG 42", "\N{EN DASH}", "192", "45.60", "\N{EN DASH}"]
+
+
+def test_fid_of_others_stands_in_the_note_with_source_and_protocol_and_in_no_row() -> None:
+    rows = [SetRow("bpg", "42", SetFigures(24, 192, 0.0456))]
+    table = sets_table(rows, {}, published=published())
+    known = [row for row in published() if row.fid is not None]
+    assert known and [cell.text for (cell, *_) in table.rows] == ["BPG 42"]
+    for row in known:
+        assert f"{row.codec} {row.fid:g} at {row.bpp:g} bpp ({row.dataset}, {row.source})" in table.note
+        assert row.protocol in table.note

@@ -1,14 +1,18 @@
 """DISTS is the published distance."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from safetensors.torch import save_file
-from torch import Tensor
+from skimage import data
+from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torchmetrics.functional.image import dists as theirs
 
 from gencomp.models.dists import DISTS, load_dists
 from gencomp.models.lpips import LPIPS
@@ -98,6 +102,36 @@ def test_it_shares_the_backbone_of_lpips(tmp_path: Path) -> None:
     save_file({"alpha": network.alpha, "beta": network.beta}, tmp_path / "dists.safetensors")
     x, y = torch.rand(2, 1, 3, 32, 32)
     assert torch.equal(load_dists(tmp_path / "dists.safetensors", tmp_path / "vgg.safetensors")(x, y), network(x, y))
+
+
+def test_with_the_real_weights_it_is_the_distance_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchmetrics has its own alpha and beta and takes VGG16 from torchvision, in whose place stand torch's own layers
+    with our weights."""
+    try:
+        network = load_dists(weights_path("dists"), weights_path("lpips-vgg"))
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+
+    def vgg16(weights: object) -> SimpleNamespace:
+        """Layers 0 to 29 of torchvision's `features`: convolutions, ReLUs, and the maxima that DISTS replaces."""
+        layers, convolutions = nn.Sequential(), iter(network.convolutions)
+        for block, size in enumerate(BLOCKS):
+            layers.extend([nn.MaxPool2d(2)] if block else [])
+            for _ in range(size):
+                layers.extend([next(convolutions), nn.ReLU(inplace=False)])
+        assert weights == "default" and len(layers) == 30
+        return SimpleNamespace(features=layers)
+
+    monkeypatch.setattr(theirs, "_TORCHVISION_AVAILABLE", True)
+    monkeypatch.setattr(theirs, "vgg16", vgg16, raising=False)
+    monkeypatch.setattr(theirs, "VGG16_Weights", SimpleNamespace(DEFAULT="default"), raising=False)
+    image = Image.fromarray(data.coffee()).resize((150, 97))
+    pictures = [image, image.filter(ImageFilter.GaussianBlur(2)), image.quantize(8).convert("RGB"), image.rotate(3)]
+    x, *distorted = (torch.from_numpy(np.array(one)).permute(2, 0, 1)[None] / 255 for one in pictures)
+    for y in distorted:
+        expected = theirs.deep_image_structure_and_texture_similarity(x, y).item()
+        assert network(2 * x - 1, 2 * y - 1).item() == pytest.approx(expected, abs=1e-5)
+        assert expected > 0.05
 
 
 def test_to_the_real_weights_a_moved_texture_is_nearer_than_a_noisy_one() -> None:

@@ -67,6 +67,8 @@ class Project:
         self._write("metrics/gc.json", json.dumps(msgspec.to_builtins(measured)).encode())
         self._write("gate/gc.json", verdict_json(verdict_of(measured)))
         self._write("history/gc.csv", b"step,loss,psnr\n10,3.5,\n20,2.25,21.5\n")
+        self._write("history/gc-centers.csv", b"channel,center,share\n0,-2,0.25\n0,0,0.75\n")
+        self._write("report/rates.csv", f"dataset,codec,setting,bpp,psnr\nphotos,gc,static,{bpp},{psnr}\n".encode())
         return measured
 
     def manifest_digest(self) -> str:

@@ -348,4 +348,6 @@ def test_pictures_that_may_not_be_passed_on_are_not_in_the_card(
     assert "get-artifact" not in str(client.get_model_version(NAME, "1").description)
     (run,) = client.search_runs([experiment_id(client, store)])
     kept = [file.path for file in client.list_artifacts(run.info.run_id)]
-    assert sorted(kept) == ["data", "model"]
+    assert sorted(kept) == ["data", "evaluation", "model"]
+    tables = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "evaluation")]
+    assert sorted(tables) == ["centers.csv", "metrics.json", "rates.csv"]

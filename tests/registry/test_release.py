@@ -62,6 +62,32 @@ def test_a_first_model_is_registered_with_all_that_a_comparison_needs_and_become
     assert not list(Path("mlartifacts").rglob("__pycache__"))
 
 
+def test_the_run_has_the_tables_of_the_latest_evaluation(
+    project: Project, store: str, packages: Packages, tmp_path: Path
+) -> None:
+    files = {
+        "metrics.json": "metrics/gc.json",
+        "rates.csv": "report/rates.csv",
+        "centers.csv": "history/gc-centers.csv",
+    }
+    client = connect(store)
+    for number, psnr in enumerate((25.0, 24.0)):
+        project.place(packages[0], psnr=psnr)
+        register.main()
+        run = str(client.get_model_version(NAME, "1").run_id)
+        there = client.download_artifacts(run, "evaluation", str((tmp_path / f"got{number}").absolute()))
+        assert {path.name: path.read_bytes() for path in Path(there).iterdir()} == {
+            name: Path(file).read_bytes() for name, file in files.items()
+        }
+    assert numbers(store) == ["1"]
+    project.place(packages[1])
+    Path("report/rates.csv").unlink()
+    register.main()
+    run = str(client.get_model_version(NAME, "2").run_id)
+    names = [file.path for file in client.list_artifacts(run, "evaluation")]
+    assert sorted(names) == ["evaluation/centers.csv", "evaluation/metrics.json"]
+
+
 def test_a_second_registration_registers_nothing_and_moves_nothing(
     project: Project,
     store: str,
