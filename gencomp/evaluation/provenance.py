@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 import torch
 
 from gencomp.config import convert, read_yaml
+from gencomp.evaluation.commit import commit
 from gencomp.evaluation.page import Fact
 
 LOCKED = ("shard@", "evaluate@", "anchors@")
@@ -44,19 +44,9 @@ def machine() -> list[Fact]:
     root = Path(__file__).parents[2]
     return [
         Fact("Made", "", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        *([Fact("Commit", commit)] if (root / ".git").exists() and (commit := _commit(root)) else []),
+        *([Fact("Commit", made)] if (root / ".git").exists() and (made := commit(root)) else []),
         Fact("Machine", "", f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}{_gpu()}"),
     ]
-
-
-def _commit(root: Path) -> str | None:
-    """Of the checkout, with `-dirty` where files differ from it; None outside of one."""
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _processor() -> str:
