@@ -9,11 +9,10 @@ import psutil
 import pytest
 
 from tests.flows.api import ask, set_state, start_run, state
-from tests.flows.checkouts import TRAIN, Family, Server, clean_environment, wait_for
+from tests.flows.checkouts import TRAIN, WAITING_TRAIN, Family, Server, clean_environment, wait_for
 from tests.listening import listening
 
 SERVE = ("-m", "flows.serve")
-WAITING_TRAIN = 'echo waiting; touch "$PWD/started-$1"; sleep 300\n'
 
 
 class Serving(NamedTuple):
