@@ -41,7 +41,7 @@ profile: ## make profile NAME=laptop writes params.yaml from profiles/laptop.yam
 	@test -f profiles/$(NAME).yaml || { echo "no profiles/$(NAME).yaml; there are:"; ls profiles; exit 1; }
 	cp profiles/$(NAME).yaml params.yaml
 
-lock: $(VENV)/installed ## write constraints.txt from what is installed
+lock: $(VENV)/installed ## write constraints.txt from what is installed; the second line of each file in locks/ says how to make it again
 	{ head -n 1 constraints.txt; pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.tmp
 	mv constraints.tmp constraints.txt
 

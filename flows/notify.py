@@ -36,7 +36,7 @@ class News(TypedDict):
     run: str
     """Address of the flow run's page."""
     report: str
-    """Place of the report; empty where there is none."""
+    """Path of the report on the machine that ran the flow; empty where there is none."""
     models: Sequence[Mapping[str, str]]
     """Variant, model, version, aliases and MLflow run of each."""
 
@@ -69,13 +69,12 @@ def notify(block: str, news: News) -> State[None]:
 def tell(block: str, flow: str, root: Path, state: State[None]) -> None:
     """Send what came of a flow run in the checkout `root`. What does not arrive is logged, and changes nothing else."""
     models, _ = summary.registered(root)
-    report = root / summary.REPORT
     news = News(
         flow=flow,
         state=state.name or "",
         message=state.message or "",
         run=flow_run.get_flow_run_ui_url() or "",
-        report=report.as_uri() if report.exists() else "",
+        report=summary.report_path(root),
         models=[
             {
                 "variant": model.variant,

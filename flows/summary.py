@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,11 +69,11 @@ def one_line(rows: Sequence[Row]) -> str:
 def markdown(
     root: Path, rows: Sequence[Row], failures: Sequence[str], models: Sequence[Whereabouts] = (), away: str = ""
 ) -> str:
-    """A page: the one line, failures, the report's address where there is one, MLflow's runs, every target."""
+    """A page: the one line, failures, the report's place where there is one, MLflow's runs, every target."""
     parts = ["# Reproduction", one_line(rows)]
     parts += [f"**Failed:** `{failure}`" for failure in failures]
-    if (root / REPORT).exists():
-        parts.append(f"Report: [{REPORT}]({(root / REPORT).as_uri()})")
+    if report := report_path(root):
+        parts.append(f"Report: `{report}`, a file of the machine that ran this (`{platform.node()}`)")
     if away:
         parts.append(f"MLflow: `{away}`")
     if models:
@@ -81,6 +82,11 @@ def markdown(
     lines = [f"| `{row.target}` | {row.status} | {row.seconds:.1f} |" for row in rows]
     parts.append("\n".join(["| target | status | seconds |", "|---|---|---:|", *lines]))
     return "\n\n".join(parts) + "\n"
+
+
+def report_path(root: Path) -> str:
+    """Where the checkout's report lies; empty where there is none. No address: browsers open no file for a server."""
+    return str(root / REPORT) if (root / REPORT).exists() else ""
 
 
 def _linked(model: Whereabouts) -> str:

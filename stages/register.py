@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from gencomp.config import convert
+from gencomp.evaluation.commit import commit
 from gencomp.evaluation.gate import Measured, Tolerances, Verdict
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutImage, evaluation_images
 from gencomp.registry.candidate import Candidate, Released, release
@@ -19,6 +20,8 @@ from gencomp.registry.store import RegistryError, flatten, store_uri
 from stages.entry import StageError, params, run
 
 T = TypeVar("T")
+LOCK = "dvc.lock"
+"""Its changes make no commit dirty: a run changes it before it registers, and its digest is a tag of its own."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -47,8 +50,8 @@ def main() -> None:
     config = params(RegistryConfig, "registry")
     variants = params(dict[str, dict[str, object]], "variants")
     sources = params(dict[str, Dataset], "datasets")
-    commit = _commit()
-    candidates = [_candidate(variant, section, config.prefix, commit, sources) for variant, section in variants.items()]
+    made = commit(Path.cwd(), besides=[LOCK])
+    candidates = [_candidate(variant, section, config.prefix, made, sources) for variant, section in variants.items()]
     try:
         for released in release(store_uri(), candidates, config.tolerances, _evaluate):
             print(_line(released))
@@ -57,7 +60,7 @@ def main() -> None:
 
 
 def _candidate(
-    variant: str, section: Mapping[str, object], prefix: str, commit: str | None, sources: Mapping[str, Dataset]
+    variant: str, section: Mapping[str, object], prefix: str, made: str | None, sources: Mapping[str, Dataset]
 ) -> Candidate:
     dataset = str(section.get("dataset"))
     if dataset not in sources:
@@ -80,8 +83,8 @@ def _candidate(
             "centers.csv": Path(f"history/{variant}-centers.csv"),
         },
         data=data,
-        commit=commit,
-        lock=Path("dvc.lock"),
+        commit=made,
+        lock=Path(LOCK),
         pictures=_pictures(data.shards),
         decoded=Path(f"evaluation/{variant}/decoded"),
     )
@@ -104,11 +107,6 @@ def _read(path: Path, cls: type[T]) -> T:
         return convert(json.loads(path.read_text()), cls, str(path))
     except FileNotFoundError:
         raise StageError(f"{path} is missing: run dvc repro") from None
-
-
-def _commit() -> str | None:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return git.stdout.strip() if git.returncode == 0 else None
 
 
 def _evaluate(variant: str, package: Path) -> Measured:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,8 @@ from stages.scratch import scratch
 
 TABLE_IMAGES = 2000
 """Training images whose symbols the tables are counted on."""
+MEETING = "GENCOMP_MEETING"
+"""Environment variable: the file in which the processes of one training meet."""
 
 
 class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,6 +94,7 @@ def main(variant: str, rank_folder: str = "") -> None:
         start = _start(variant, config, seed)
         key = resume_key(config, seed, threads, shards, start.content)
         if rank_folder:
+            _meet()
             return _train(variant, config, start, seed, shards, Path(rank_folder), key)
         with scratch("train", key) as folder:
             processes = int(os.environ.get("GENCOMP_PROCESSES", "1"))
@@ -124,11 +128,33 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
 
 
 def _spread(variant: str, processes: int, folder: Path) -> None:
-    """Run the training in several processes, each of which calls `main` again with the scratch folder."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*command, "-m", "stages.train", variant, "--rank_folder", str(folder)])
+    """Run the training in several processes, each of which calls `main` again with the scratch folder.
+
+    They meet in files and talk over loopback: torchrun's own meeting place would listen on every address.
+    """
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    with tempfile.TemporaryDirectory() as meeting:
+        places = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={meeting}/torchrun"]
+        command = [sys.executable, "-m", "torch.distributed.run", *places, "--local-addr=127.0.0.1"]
+        stage = ["-m", "stages.train", variant, "--rank_folder", str(folder)]
+        done = subprocess.run(
+            [*command, "--nnodes=1", f"--nproc-per-node={processes}", *stage],
+            env={"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+            | os.environ
+            | {MEETING: f"{meeting}/processes", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        )
     if done.returncode:
         raise StageError(f"{variant}: a training process failed, see above")
+
+
+def _meet() -> None:
+    """Join the other processes before Accelerate does, which would have the first one listen on every address."""
+    torch.distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        init_method=f"file://{os.environ[MEETING]}",
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards: Path, folder: Path, key: str) -> None:

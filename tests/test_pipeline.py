@@ -37,8 +37,15 @@ TRAINING = {
 }
 LIMIT = 300
 """Seconds that one command may take."""
-
-
+PLANTED = ("planted-in-the-environment", "planted-in-the-configuration")
+"""Secrets: an access key that every command sees, and the password of a DVC remote."""
+REMOTE = f"""\
+['remote "lab"']
+    url = https://lab.example.org/gencomp
+    auth = basic
+    user = someone
+    password = {PLANTED[1]}
+"""
 CHAMPIONS = {f"gencomp-{variant}": [("1", ["champion"])] for variant in ("gc", "mse", "sc")}
 """What one run registers."""
 
@@ -92,13 +99,14 @@ def small_params() -> dict[str, object]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a command in a checkout: this interpreter, this checkout's code, no telemetry."""
+    """The environment of a command in a checkout: this interpreter, this checkout's code, no telemetry, a secret."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "AWS_SECRET_ACCESS_KEY": PLANTED[0],
     }
 
 
@@ -150,9 +158,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """A checkout that ran undisturbed."""
+    """A checkout that ran undisturbed, with a password in DVC's local configuration."""
     folder = checkout(tmp_path_factory.mktemp("first"), photos)
-    run(folder, "dvc", "repro")
+    (folder / ".dvc" / "config.local").write_text(REMOTE)
+    (folder / "said.txt").write_text(run(folder, "dvc", "repro"))
     return folder
 
 
@@ -169,6 +178,15 @@ def test_the_folder_source_went_through_the_same_stages(first: Path) -> None:
     manifest = json.loads((first / "data/shards/own/manifest.json").read_text())
     assert {(reject["id"], reject["reason"]) for reject in manifest["rejects"]} == {("broken.jpg", "corrupt")}
     assert sum(split["samples"] for split in manifest["splits"].values()) == 4
+
+
+def test_no_secret_is_in_anything_that_was_made_or_said(first: Path) -> None:
+    assert PLANTED[1] in run(first, "dvc", "config", "remote.lab.password")  # so the pipeline could have told it
+    places = [first / name for name in (*MADE, "mlartifacts", "mlflow.db", "dvc.lock", "said.txt")]
+    files = {place: [file for file in (place, *place.rglob("*")) if file.is_file()] for place in places}
+    assert all(files.values())
+    everything = [file for found in files.values() for file in found]
+    assert [file for file in everything if any(secret.encode() in file.read_bytes() for secret in PLANTED)] == []
 
 
 def test_no_scratch_is_left(first: Path) -> None:

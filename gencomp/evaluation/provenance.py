@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 import torch
 
 from gencomp.config import convert, read_yaml
+from gencomp.evaluation.commit import commit
 from gencomp.evaluation.page import Fact
 
 LOCKED = ("shard@", "evaluate@", "anchors@")
@@ -44,6 +44,7 @@ def machine(threads: int | None = None) -> list[Fact]:
     root = Path(__file__).parents[2]
     return [
         Fact("Made", "", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+<<<<<<< HEAD
         *([Fact("Commit", commit)] if (root / ".git").exists() and (commit := _commit(root)) else []),
         Fact("Machine", "", f"{_processor()}, {_counted(threads)}, {platform.system()}{_gpu()}"),
     ]
@@ -64,6 +65,13 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+=======
+        *([Fact("Commit", made)] if (root / ".git").exists() and (made := commit(root)) else []),
+        Fact("Machine", "", f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}{_gpu()}"),
+    ]
+
+
+>>>>>>> fix5
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BITSTREAM_TAG = "gencomp.bitstream"
 """Version of the .gnc format that the package's streams carry."""
 COMMIT_TAG = "gencomp.commit"
+"""The git commit of the checkout when the version was registered, with `-dirty` where tracked files were changed."""
 LOCK_TAG = "gencomp.lock"
 """Digest of dvc.lock when the version was registered."""
 LAST_STAGE = "register"
@@ -54,7 +55,7 @@ class Candidate(NamedTuple):
     """Files of numbers that its run gets beside the means: name -> file, which may be missing."""
     data: TrainingData
     commit: str | None
-    """The checkout's git commit, where there is one."""
+    """The checkout's git commit, where there is one, with `-dirty` where it was changed since."""
     lock: Path
     """dvc.lock, which may be missing."""
     pictures: Iterable[HeldOutImage]

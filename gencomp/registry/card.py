@@ -109,10 +109,15 @@ def _facts(origin: Origin, params: Mapping[str, str]) -> list[tuple[str, str]]:
         ("started from", params.get("init", "noise")),
         ("trained on", origin.dataset and f"{origin.dataset}, manifest `{origin.data[:16]}`"),
         ("steps", params.get("training.steps", "")),
-        ("commit", origin.commit and f"`{origin.commit[:12]}`"),
+        ("commit", origin.commit and f"`{_shortened(origin.commit)}`"),
         ("dvc.lock", origin.lock and f"`{origin.lock[:16]}`"),
     ]
     return [(name, value) for name, value in facts if value and value != "None"]
+
+
+def _shortened(commit: str) -> str:
+    digits, dash, dirty = commit.partition("-")
+    return f"{digits[:12]}{dash}{dirty}"
 
 
 def _qualities(measured: Measured) -> list[tuple[str, str]]:

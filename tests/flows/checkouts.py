@@ -54,6 +54,7 @@ stages:
 TRAIN = (
     "echo training $1; mkdir -p models/$1; cat data/part.txt > models/$1/model.txt; echo $2 >> models/$1/model.txt\n"
 )
+WAITING_TRAIN = 'echo waiting; touch "$PWD/started-$1"; sleep 300\n'
 EVALUATE = """mkdir -p metrics; echo '{"bpp": 0.03, "fingerprint": "00"}' > metrics/$1.json\n"""
 PARAMS = "size: 3\nvariants:\n  a: {steps: 1}\n  b: {steps: 2}\n"
 GITIGNORE = "/data\n/models\n/.scratch\n/.prefect\n/registered.txt\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.flows.api import ask, logs, start_run, state
-from tests.flows.checkouts import SOURCE, Family, Server, wait_for
+from tests.flows.api import ask, logs, set_state, start_run, state
+from tests.flows.checkouts import SOURCE, WAITING_TRAIN, Family, Server, wait_for
 
 OPERATIONS = SOURCE / "docs" / "operations"
 SECRET = ("PASSWORD", "AUTH", "KEY", "BACKEND", "URL")
@@ -34,7 +34,7 @@ def deployed(served: Family, checkout: Path, server: Server) -> Family:
 
 
 @pytest.mark.slow
-def test_a_worker_of_the_process_pool_runs_the_deployment_in_the_checkout(
+def test_a_worker_of_the_process_pool_runs_the_deployment_in_the_checkout_refuses_an_overlapping_run_and_cancels(
     deployed: Family, checkout: Path, server: Server
 ) -> None:
     for kind in ("docker", "kubernetes"):
@@ -43,9 +43,21 @@ def test_a_worker_of_the_process_pool_runs_the_deployment_in_the_checkout(
         assert deployment["entrypoint"] == "flows/retrain.py:retrain"
     deployment = ask(server, "deployments/name/retrain/process")
     check_refusal(deployment)
+    deployed.environment["PREFECT_WORKER_QUERY_SECONDS"] = "2"
     worker = deployed.start("-m", "prefect", "worker", "start", "--pool", "gencomp-process", "--type", "process")
+    training = (checkout / "train.sh").read_text()
+    (checkout / "train.sh").write_text(WAITING_TRAIN)
+    first = start_run(server, deployment["id"])
+    assert wait_for((checkout / "started-a").exists, 200), logs(server, first)
+    overlapping = start_run(server, deployment["id"])
+    assert wait_for(lambda: state(server, overlapping) == "CANCELLED"), state(server, overlapping)
+    assert state(server, first) == "RUNNING"
+    set_state(server, first, "CANCELLING", "Cancelling")
+    assert wait_for(lambda: state(server, first) == "CANCELLED"), state(server, first)
+    assert wait_for(lambda: not [one for one in deployed.commands() if "sleep 300" in one or "dvc" in one], 30)
+    (checkout / "train.sh").write_text(training)
     run = start_run(server, deployment["id"])
-    assert wait_for(lambda: state(server, run) in ("COMPLETED", "FAILED", "CRASHED"), 200)
+    assert wait_for(lambda: state(server, run) in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), 200)
     assert state(server, run) == "COMPLETED", logs(server, run)
     assert (checkout / "registered.txt").exists()
     worker.terminate()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import zc.lockfile
 
-from tests.flows.api import artifacts
+from tests.flows.api import artifacts, ask_for_all
 from tests.flows.checkouts import Family, Server, shell, wait_for
+from tests.listening import listening
 
 PIPELINE = ("-m", "flows.pipeline")
 SLOW_TRAIN = 'echo $$ > "$PWD/started-$1"; sleep 300\n'
@@ -37,7 +38,9 @@ def test_the_flow_runs_each_target_once_and_a_second_flow_is_refused_meanwhile(
     assert list(rows) == ["shard", "train@a", "train@b", "evaluate@a", "evaluate@b", "register"]
     assert rows["evaluate@b"]["bpp"] == 0.03
     assert rows["train@b"]["status"] == "ran"
-    assert "| `train@a` | ran |" in artifacts(server, "reproduce")[0]
+    page = artifacts(server, "reproduce")[0]
+    assert "| `train@a` | ran |" in page
+    assert "Report: " not in page  # there is none
     assert float(artifacts(server, "progress")[0]) == 100
     assert float(artifacts(server, "progress-train-b")[0]) == 50
     status = json.loads(shell(checkout, "dvc", "status", "--json"))
@@ -124,12 +127,15 @@ def test_an_ended_flow_leaves_neither_dvc_nor_a_stage_nor_its_prefect_server(
     family: Family, checkout: Path, migrated_home: Path, number: signal.Signals, parallel: str
 ) -> None:
     (checkout / "train.sh").write_text(SLOW_TRAIN)
-    flow = family.start(*PIPELINE, "--parallel", parallel)
+    flow = family.start(*PIPELINE, "--parallel", parallel, "--gpu-slots", "1")
     assert wait_for(lambda: list(checkout.rglob("started-*")), 120)
+    if parallel == "2":
+        assert_one_training_holds_the_other_back(family, checkout, started_server(migrated_home))
     commands = " ".join(family.commands())
     assert "prefect server" in commands
     assert "dvc repro" in commands
     assert "sleep 300" in commands
+    assert {address for address, _ in listening(family.members())} == {"127.0.0.1"}
     flow.send_signal(number)
     flow.wait(timeout=40)
     assert wait_for(lambda: not family.members(), 20), family.commands()
@@ -137,6 +143,27 @@ def test_an_ended_flow_leaves_neither_dvc_nor_a_stage_nor_its_prefect_server(
         assert flow.returncode == 128 + signal.SIGTERM
         assert not list(migrated_home.glob("*.log"))
         assert not (checkout / ".scratch" / "worktrees").exists()
+
+
+def started_server(home: Path) -> Server:
+    """The server that a flow started over `home`."""
+    (log,) = home.glob("server-*.log")
+    return Server(f"http://127.0.0.1:{log.stem.removeprefix('server-')}/api", home)
+
+
+def assert_one_training_holds_the_other_back(family: Family, checkout: Path, server: Server) -> None:
+    """Both variants have come to their training; one of them runs, and after 3 s the other one has started no dvc."""
+
+    def waiting_and_running() -> set[object]:
+        last = ask_for_all(server, "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
+        tasks = ask_for_all(server, "task_runs/filter", {"flow_runs": {"id": {"any_": [last["id"]]}}})
+        return {task["name"] for task in tasks if task["state_type"] == "RUNNING"}
+
+    assert wait_for(lambda: waiting_and_running() == {"train@a", "train@b"}, 60), waiting_and_running()
+    time.sleep(3)
+    (started,) = checkout.rglob("started-*")
+    training = {word for command in family.commands() for word in command.split() if word.startswith("train@")}
+    assert training == {started.name.replace("started-", "train@")}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,10 +9,10 @@ import psutil
 import pytest
 
 from tests.flows.api import ask, set_state, start_run, state
-from tests.flows.checkouts import TRAIN, Family, Server, clean_environment, wait_for
+from tests.flows.checkouts import TRAIN, WAITING_TRAIN, Family, Server, clean_environment, wait_for
+from tests.listening import listening
 
 SERVE = ("-m", "flows.serve")
-WAITING_TRAIN = 'echo waiting; touch "$PWD/started-$1"; sleep 300\n'
 
 
 class Serving(NamedTuple):
@@ -96,6 +97,19 @@ def test_every_server_listens_on_loopback_alone(serving: Serving) -> None:
     assert {address for address, _ in found} == {"127.0.0.1"}
 
 
+@pytest.mark.usefixtures("migrated_home")
+def test_the_server_listens_where_the_option_host_says_and_nowhere_else(family: Family) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        port = probe.getsockname()[1]
+    serve = family.start(*SERVE, "--host", "127.0.0.2", "--port", str(port), background=True)
+    assert serve.stdout is not None
+    assert f"Prefect server: http://127.0.0.2:{port}\n" in iter(serve.stdout.readline, "")
+    assert listening(family.members()) == {("127.0.0.2", port)}
+    serve.send_signal(signal.SIGTERM)
+    serve.wait(timeout=60)
+
+
 def test_a_wrong_cron_expression_is_refused_before_anything_starts(family: Family, checkout: Path) -> None:
     serve = family.start(*SERVE, "--cron", "every night")
     output, _ = serve.communicate(timeout=120)
@@ -107,15 +121,3 @@ def test_a_wrong_cron_expression_is_refused_before_anything_starts(family: Famil
 def test_the_help_has_an_example(family: Family) -> None:
     output, _ = family.start(*SERVE, "--help").communicate(timeout=60)
     assert "python -m flows.serve --cron '0 3 * * *'" in output
-
-
-def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
-    """Address and port of everything that processes wait on."""
-    found = set()
-    for process in processes:
-        try:
-            connections = process.net_connections(kind="inet")
-        except psutil.Error:
-            continue
-        found |= {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
-    return found

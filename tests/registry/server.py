@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Server:
-    """An `mlflow server` on loopback that can be killed and started again on its port."""
+    """An `mlflow server` on the host that it takes by default, which can be killed and started again on its port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -26,12 +26,13 @@ class Server:
         """Start, and do not wait."""
         places = ["--backend-store-uri", self.store]
         places += ["--artifacts-destination", str(self.folder / "artifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *places]
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), *places]
+        kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_HOST"}
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--workers", "1"],
-                env=os.environ | quiet,
+                env=kept | quiet,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

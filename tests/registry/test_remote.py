@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from gencomp.models.content import content_hash
+from gencomp.registry.candidate import COMMIT_TAG
 from gencomp.registry.release import versions
+from gencomp.registry.store import connect
 from tests.registry.conftest import ROOT
 from tests.registry.project import Project
 
@@ -134,3 +136,19 @@ def test_a_fresh_clone_pulls_from_s3_trains_nothing_and_registers_in_an_empty_st
     (version,) = versions(f"sqlite:///{clone / 'mlflow.db'}")
     assert (version.reference, version.package) == ("models:/gencomp-gc@champion", content_hash(packages[0]))
     assert "hunter2" not in pushed + pulled + said
+    head = run(clone, environment, "git", "rev-parse", "HEAD").strip()
+    assert commit_of(clone / "mlflow.db") == head
+    for changed, tag in {"dvc.lock": head, "params.yaml": f"{head}-dirty"}.items():
+        with (clone / changed).open("a") as file:
+            file.write("# changed\n")
+        store = Path(shutil.copyfile(empty_store, clone / f"{changed}.db"))
+        run(clone, environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}, "python", "-m", "stages.register")
+        assert commit_of(store) == tag
+
+
+def commit_of(store: Path) -> str:
+    """The registered version's tag for the commit that it came from, which its card shows shortened."""
+    version = connect(f"sqlite:///{store}").get_model_version("gencomp-gc", "1")
+    tag = str(version.tags[COMMIT_TAG])
+    assert f"| commit | `{tag[:12]}{tag[40:]}` |" in version.description
+    return tag

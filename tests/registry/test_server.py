@@ -4,21 +4,27 @@ Each test works alone; in this order the server is started once.
 """
 
 import base64
+import io
+import re
 import socket
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from gencomp.cli import main
 from gencomp.evaluation.gate import Measured
 from gencomp.models.content import content_hash
 from gencomp.registry import tracking
+from gencomp.registry.card import GAP
 from gencomp.registry.manifests import TrainingData
 from gencomp.registry.release import pull
 from gencomp.registry.runs import complete_run
@@ -98,6 +104,16 @@ def champion(project: Project, server: Server, packages: tuple[Path, Path], monk
     return "models:/gencomp-gc@champion"
 
 
+def test_the_server_shows_the_pictures_of_the_model_card(champion: str, server: Server) -> None:
+    version = connect(server.uri).get_model_version_by_alias("gencomp-gc", "champion")
+    [address] = re.findall(r"!\[pictures\]\(([^)]+)\)", version.description)
+    with urllib.request.urlopen(urljoin(f"{server.uri}/", address), timeout=60) as answer:
+        data = answer.read()
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as sheet:
+        sheet.load()
+        assert sheet.size == (40 + GAP + 40, 30)  # one picture, and what is drawn of it
+
+
 @pytest.fixture
 def outside(server: Server, python_env: dict[str, str]) -> dict[str, str]:
     """The environment of a process that has the server and not this checkout."""
@@ -143,7 +159,7 @@ def listening(port: int) -> set[str]:
     return {one.laddr.ip for one in found if one.laddr.port == port and one.status == psutil.CONN_LISTEN}
 
 
-def test_the_server_listens_on_loopback_alone(server: Server) -> None:
+def test_the_server_listens_on_loopback_alone_where_no_host_is_named(server: Server) -> None:
     server.wait()
     assert listening(server.port) == {"127.0.0.1"}
 

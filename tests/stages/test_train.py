@@ -4,9 +4,13 @@ import csv
 import json
 import os
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -17,6 +21,7 @@ from gencomp.codec.codec import Codec
 from gencomp.models.package import load_package
 from stages import train
 from stages.entry import StageError
+from tests.listening import listening
 
 MODEL = {"channels": 4, "nested": True, "light": {"encoder": [8, 8, 8], "generator": [8, 8, 8]}}
 TRAINING = {
@@ -126,7 +131,26 @@ def test_an_init_that_is_not_there_or_of_another_shape_is_one_line() -> None:
         train.main("tuned")
 
 
-def test_processes_of_torchrun_share_the_batch_and_the_first_one_writes(
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """The addresses on which processes below this one listen; complete at the end of the block."""
+    found: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            found.update(address for address, _ in listening(psutil.Process().children(recursive=True)))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_processes_of_torchrun_share_the_batch_on_loopback_and_the_first_one_writes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -135,7 +159,9 @@ def test_processes_of_torchrun_share_the_batch_and_the_first_one_writes(
         alone = [float(row["loss"]) for row in csv.DictReader(file)]
     shutil.rmtree("models")
     monkeypatch.setenv("GENCOMP_PROCESSES", "2")
-    train.main("base")
+    with watched() as addresses:
+        train.main("base")
+    assert addresses == {"127.0.0.1"}
     with Path("history/base.csv").open() as file:
         together = [float(row["loss"]) for row in csv.DictReader(file)]
     assert together == pytest.approx(alone, rel=1e-3)
