@@ -44,8 +44,7 @@ def machine(threads: int | None = None) -> list[Fact]:
     root = Path(__file__).parents[2]
     return [
         Fact("Made", "", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-<<<<<<< HEAD
-        *([Fact("Commit", commit)] if (root / ".git").exists() and (commit := _commit(root)) else []),
+        *([Fact("Commit", made)] if (root / ".git").exists() and (made := commit(root)) else []),
         Fact("Machine", "", f"{_processor()}, {_counted(threads)}, {platform.system()}{_gpu()}"),
     ]
 
@@ -55,23 +54,6 @@ def _counted(threads: int | None) -> str:
     return f"{threads} {'thread' if threads == 1 else 'threads'}"
 
 
-def _commit(root: Path) -> str | None:
-    """Of the checkout, with `-dirty` where files differ from it; None outside of one."""
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-=======
-        *([Fact("Commit", made)] if (root / ".git").exists() and (made := commit(root)) else []),
-        Fact("Machine", "", f"{_processor()}, {torch.get_num_threads()} threads, {platform.system()}{_gpu()}"),
-    ]
-
-
->>>>>>> fix5
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
