@@ -6,8 +6,8 @@ from gencomp.references import resolve
 
 
 def found(overlap: float, megabytes: float, first: float = 1.0) -> dict[str, dict[str, object]]:
-    """Rows by name, of a command that takes 3 seconds to start and 1 per megapixel, `first` up to half a one, beyond 1 MP
-    in tiles `overlap`, and so many megabytes at the largest size."""
+    """Rows by name, of a command that takes 3 seconds to start and 1 per megapixel, `first` up to half a one, in tiles
+    beyond 1 MP `overlap`, and so many megabytes at the largest size."""
     seconds = {0.25: 3.5 - 0.25 * first, 0.5: 3.5, 1.0: 4.0, 9.0: 4 + 8 * overlap}
     runs = {size: Run(taken, megabytes if size == 9 else 400.0) for size, taken in seconds.items()}
     table = {size: {"compress": run, "decompress": run} for size, run in runs.items()}
