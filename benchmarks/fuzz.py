@@ -3,8 +3,9 @@ compression, to its maps as well.
 
 A mutator with a seed takes real streams (of the shipped models, by every entropy coder, and of selective compression)
 and flips, overwrites, inserts, removes, repeats and joins their bytes. Nine of ten mutants get a checksum that fits, so
-that the damage reaches the coders. Some of those that decode are drawn by G as well. Streams of selective compression
-are small, lest their maps take most of the time, and some are of version 0 of the format.
+that the damage reaches the coders. Of those that decode every so-manieth is drawn by G as well, until there are enough
+of them; `--drawn-only` ends there, and draws each that decodes. Streams of selective compression are small, lest their
+maps take most of the time, and some are of version 0 of the format.
 """
 
 import os
@@ -15,7 +16,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -50,6 +51,9 @@ from gencomp.models.package import load_package, save_package
 
 STREAMS, QUICK_STREAMS = 1_000_000, 20_000
 PICTURES, QUICK_PICTURES = 1_000, 40
+"""That G draws."""
+SPARE = 4
+"""Of so many mutants for each picture, one at least decodes."""
 REPORTED = 10_000
 """Streams after which a process says how it went so far."""
 MAX_PIXELS = 1 << 15
@@ -75,7 +79,7 @@ class Outcome(NamedTuple):
     """What became of one mutant."""
 
     kind: str
-    """Either `refused`, `decoded` or what went wrong."""
+    """Either `refused`, `decoded`, `drawn` where it was decoded to a picture too, or what went wrong."""
     seconds: float
     """Of all threads, so that other work on the machine counts for nothing."""
 
@@ -95,37 +99,42 @@ def main() -> int:
     parser.add_argument(
         "--processes", metavar="N", type=int, default=os.cpu_count(), help="each with its share (cores)"
     )
+    parser.add_argument("--drawn-only", action="store_true", help="end once enough pictures are drawn: a few minutes")
     args = parser.parse_args()
     count, pictures = (QUICK_STREAMS, QUICK_PICTURES) if args.quick else (STREAMS, PICTURES)
     processes = args.processes
     if not 1 <= processes <= pictures:
         parser.error(f"give 1 to {pictures} processes, not {processes}")
+    work = count // processes, -(-pictures // processes), args.drawn_only
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        shares = [pool.submit(share, seed, count // processes, pictures // processes) for seed in range(processes)]
-        return finish(list(rows([one.result() for one in shares])), args.json)
+        shares = [pool.submit(share, seed, *work) for seed in range(processes)]
+        return finish(list(rows([one.result() for one in shares], pictures)), args.json)
 
 
-def share(seed: int, count: int, pictures: int) -> Share:
-    """Decode the mutants of one seed, so many of them to a picture."""
+def share(seed: int, count: int, pictures: int, drawn_only: bool) -> Share:
+    """Decode the mutants of one seed, so many of them to a picture; with `drawn_only`, no more than that takes."""
     torch.set_num_threads(1)
     seeds = corpus()
     before = peak_megabytes()
     began, found, longest = time.perf_counter(), Counter[str](), 0.0
-    for number, (chosen, mutant) in enumerate(mutants(seeds, count, seed), 1):
-        outcome = survive(chosen.codec, mutant, draw=number % (count // pictures) == 0)
+    every = 1 if drawn_only else max(1, count // (SPARE * pictures))
+    for number, outcome in enumerate(outcomes(mutants(seeds, count, seed), every, pictures), 1):
         found[outcome.kind] += 1
         longest = max(longest, outcome.seconds)
+        if drawn_only and found["drawn"] == pictures:
+            break
         if number % REPORTED == 0:
             pace, grown = number / (time.perf_counter() - began), peak_megabytes() - before
             say(f"{seed}: {number} streams, {pace:.0f}/s, {dict(found)}, longest {longest:.2f} s, {grown:.0f} MB more")
     return Share(found, longest, peak_megabytes() - before)
 
 
-def rows(shares: list[Share]) -> Iterator[Row]:
+def rows(shares: list[Share], pictures: int) -> Iterator[Row]:
     found = sum((one.found for one in shares), Counter[str]())
-    wrong = {kind: number for kind, number in found.items() if kind not in ("refused", "decoded")}
-    for kind in ("refused", "decoded"):
-        yield measured(kind, found[kind], "streams", Bar(">=", 1))
+    wrong = {kind: number for kind, number in found.items() if kind not in ("refused", "decoded", "drawn")}
+    yield measured("refused", found["refused"], "streams", Bar(">=", 1))
+    yield measured("decoded", found["decoded"] + found["drawn"], "streams", Bar(">=", 1))
+    yield measured("of them drawn", found["drawn"], "streams", Bar(">=", pictures))
     yield measured("anything else", sum(wrong.values()), "streams", Bar("<=", 0))._replace(note=", ".join(wrong))
     yield measured("longest", max(one.longest for one in shares), "s", Bar("<=", 1.0))
     yield measured("memory that decoding added", max(one.grown for one in shares), "MB", Bar("<=", 200))
@@ -227,8 +236,18 @@ def restamped(data: bytes) -> bytes:
     return head + struct.pack(">H", checksum(head, rest)) + rest
 
 
+def outcomes(damaged: Iterable[tuple[Seed, bytes]], every: int, pictures: int) -> Iterator[Outcome]:
+    """What becomes of each; of those that decode, the every-th ones are drawn, until so many pictures are."""
+    decoded = drawn = 0
+    for chosen, mutant in damaged:
+        one = survive(chosen.codec, mutant, draw=drawn < pictures and (decoded + 1) % every == 0)
+        decoded += one.kind in ("decoded", "drawn")
+        drawn += one.kind == "drawn"
+        yield one
+
+
 def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
-    """Decode a stream to symbols and maps, and with `draw` to a picture."""
+    """Decode a stream to symbols and maps, and with `draw` one that can be decoded to a picture."""
     began = time.process_time()
     try:
         codec.decode_symbols(data)
@@ -236,7 +255,7 @@ def survive(codec: Codec, data: bytes, *, draw: bool) -> Outcome:
             codec.decode_side(data)
         if draw:
             codec.decompress(data)
-        kind = "decoded"
+        kind = "drawn" if draw else "decoded"
     except StreamError as error:
         kind = "refused" if "\n" not in str(error) else "more than a line"
     except Exception as error:  # whatever it is, it is what this looks for

@@ -176,6 +176,26 @@ def test_a_fingerprint_finds_its_package_past_unusable_ones(tmp_path: Path) -> N
     assert find(hashlib.sha256(head).digest()[:4], packages(tmp_path)) is None
 
 
+@pytest.mark.parametrize("text", [b"[" * 100_000, b" " * (2 << 20)], ids=["nested", "large"])
+def test_a_hostile_folder_beside_the_right_one_stops_no_decoder(
+    shipped_models: Path, tmp_path: Path, text: bytes
+) -> None:
+    """Every command that looks for a stream's model reads all packages there are."""
+    for name in ("config.json", "tables.json"):
+        shutil.copytree(PACKAGE, shipped_models / f"{name}-1")
+        (shipped_models / f"{name}-1" / name).write_bytes(text)
+    shutil.copytree(PACKAGE, "models/good")
+    stream, picture = PACKAGE.parent / "scene.gnc", tmp_path / "scene.png"
+    done = CliRunner().invoke(main, ["decompress", str(stream), str(picture)])
+    assert (done.exit_code, picture.exists()) == (0, True), done.output
+    from gencomp.serving.models import Models
+
+    served = Models("models/good")
+    assert served.find(served.fingerprint) is served.codec
+    with pytest.raises(UnknownModelError, match=r"^[^\n]*config.json: [^\n]+$"):
+        Models("config.json-1")
+
+
 def test_the_cache_is_under_the_given_home_or_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder("/somewhere") == Path("/somewhere/gencomp/models")
     monkeypatch.setenv("HOME", "/home/someone")

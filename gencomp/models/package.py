@@ -33,6 +33,9 @@ NETWORK_PREFIX = "context."
 NETWORK_WEIGHTS = ("own", "before", "seen", "middle", "last")
 MAX_HIDDEN = 1024
 """Numbers of a context network's hidden layers at most."""
+MAX_JSON_BYTES = 1 << 20
+"""Of config.json and of tables.json. The largest tables that fit a model take 0.1 MB; parsed, JSON takes up to 25 times
+its own size."""
 
 
 class PackageError(ValueError):
@@ -245,10 +248,17 @@ def _are_frequencies(rows: list[list[int]], levels: int) -> bool:
 
 
 def _json(path: Path) -> object:
+    """The value in a file, of which no more than MAX_JSON_BYTES are read."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
+            raise PackageError(f"{path}: more than {MAX_JSON_BYTES} bytes, which no model needs")
+        data = file.read(MAX_JSON_BYTES)
     try:
-        return msgspec.json.decode(path.read_bytes())
+        return msgspec.json.decode(data)
     except msgspec.DecodeError as error:
         raise PackageError(f"{path}: {error}") from None
+    except RecursionError:
+        raise PackageError(f"{path}: it is nested too deeply") from None
 
 
 def _canonical(value: object) -> bytes:

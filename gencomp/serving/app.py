@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -153,6 +153,7 @@ def _headers(answer: Answer, done: Done[Answer]) -> Mapping[str, str]:
     return (
         SAFE
         | about_headers(answer.about)
+        | notice_header(answer.notices)
         | {
             "Content-Disposition": f'attachment; filename="{answer.file_name}"',
             "Server-Timing": f"wait;dur={done.waited * 1e3:.1f}, work;dur={done.worked * 1e3:.1f}",
@@ -170,3 +171,9 @@ def about_headers(about: StreamInfo) -> dict[str, str]:
         "Gencomp-Model": about.fingerprint,
         "Gencomp-Size": f"{about.width}x{about.height}",
     }
+
+
+def notice_header(notices: Sequence[str]) -> dict[str, str]:
+    """What was not taken over from a picture, if anything: printable ASCII, whatever a file's own words are."""
+    text = "".join(one if " " <= one <= "~" else "?" for one in "; ".join(notices))
+    return {"Gencomp-Notice": text} if text else {}

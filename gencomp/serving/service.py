@@ -26,6 +26,8 @@ class Answer(NamedTuple):
     file_name: str
     about: StreamInfo
     """Of the stream that was made or read."""
+    notices: tuple[str, ...] = ()
+    """Lines about what was not taken over from a picture."""
 
 
 class Service:
@@ -39,14 +41,15 @@ class Service:
     def compress(self, data: bytes, rate: Rate) -> Answer:
         """A picture's file as a stream. Raises Refusal."""
         self._check_picture(data)
+        notices: list[str] = []
         try:
-            picture = read_picture(data, max_pixels=self._limits.pixels)
+            picture = read_picture(data, max_pixels=self._limits.pixels, tell=notices.append)
             stream = self.models.codec.compress(picture, **rate._asdict())
         except PictureError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
         except RateError as error:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-        return Answer(stream, "application/octet-stream", "picture.gnc", describe(stream))
+        return Answer(stream, "application/octet-stream", "picture.gnc", describe(stream), tuple(notices))
 
     def decompress(self, data: bytes, kind: str) -> Answer:
         """A stream as a picture's file of a kind in KINDS. Raises Refusal."""

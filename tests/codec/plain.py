@@ -1,10 +1,16 @@
 """A second decoder, in plain integers, written from docs/format.md alone: it shares no code with the codec."""
 
+import hashlib
+import json
+import struct
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from decimal import Decimal
+from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from math import prod
+from operator import mul
+from typing import Any, NamedTuple
 
 U64 = (1 << 64) - 1
 Places = set[tuple[int, int]]
@@ -21,18 +27,94 @@ class PlainHeader(NamedTuple):
     height: int
     selective: bool
     payload: bytes
+    fingerprint: bytes
 
 
 class PlainPackage(NamedTuple):
     """What a model's package tells of its streams."""
 
-    stride: int
-    """Pixels per latent position, S."""
-    padding: int
-    """Pixels that sides are padded to multiples of."""
-    classes: int
+    fingerprint: bytes
+    """Of which streams have the first four bytes."""
     static: Rows
-    network: "PlainNetwork | None"
+    contexts: list[Rows] | None = None
+    network: "PlainNetwork | None" = None
+    selective: bool = False
+    channels: range = range(1, 17)
+    """How many of them a stream may have."""
+    padding: int = 16
+    """P."""
+    classes: int = 0
+
+    @property
+    def stride(self) -> int:
+        """S."""
+        return self.padding // 2 if self.selective else self.padding
+
+    def positions(self, side: int) -> int:
+        """Of the latent, along a side of so many pixels."""
+        padded = -(-side // self.padding) * self.padding
+        return max(32, 2 * self.padding, padded) // self.stride
+
+
+def plain_package(config: bytes, tables: bytes, tensors: bytes) -> PlainPackage:
+    """From the bytes of config.json, tables.json and model.safetensors."""
+    fields, coded, stored = json.loads(config), json.loads(tables), plain_tensors(tensors)
+    channels = fields.get("channels", 4)
+    network = {name.removeprefix("context."): one for name, one in stored.items() if name.startswith("context.")}
+    found = PlainPackage(
+        fingerprint=plain_fingerprint(fields, coded, stored),
+        static=coded["static"],
+        contexts=coded.get("context"),
+        network=PlainNetwork(**{name: one.numbers() for name, one in network.items()}) if network else None,
+        selective=fields.get("mode", "gc") == "sc",
+        channels=range(1 if fields.get("nested", False) else channels, channels + 1),
+        padding=16 if fields.get("light") is not None else 2 ** fields.get("downsamplings", 4),
+        classes=fields.get("classes", 0),
+    )
+    assert {len(row) for row in found.static} == {fields.get("levels", 5)}
+    return found
+
+
+class PlainTensor(NamedTuple):
+    """As model.safetensors has it."""
+
+    kind: str
+    shape: list[int]
+    data: bytes
+
+    def numbers(self) -> Any:
+        """Integers of 16 or 32 bits, as nested lists."""
+        kind = {"I16": "h", "I32": "i"}[self.kind]
+        return plain_nested(struct.unpack(f"<{prod(self.shape)}{kind}", self.data), self.shape)
+
+
+def plain_nested(numbers: Sequence[int], shape: list[int]) -> Any:
+    if len(shape) == 1:
+        return list(numbers)
+    size = prod(shape[1:])
+    return [plain_nested(numbers[k * size : (k + 1) * size], shape[1:]) for k in range(shape[0])]
+
+
+def plain_tensors(data: bytes) -> dict[str, PlainTensor]:
+    size = int.from_bytes(data[:8], "little")
+    head, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    head.pop("__metadata__", None)
+    return {
+        name: PlainTensor(one["dtype"], one["shape"], body[slice(*one["data_offsets"])]) for name, one in head.items()
+    }
+
+
+def plain_fingerprint(config: object, tables: dict[str, Any], tensors: dict[str, PlainTensor]) -> bytes:
+    digest = hashlib.sha256((json.dumps(config, sort_keys=True, separators=(",", ":")) + "\n").encode())
+    rows = [*tables["static"], *(row for channel in tables.get("context") or [] for row in channel)]
+    for row in rows:
+        digest.update(struct.pack(f"<{len(row)}q", *row))
+    kinds = {"F16": "float16", "F32": "float32", "I16": "int16", "I32": "int32", "I64": "int64"}
+    generator = sorted((name.removeprefix("G."), one) for name, one in tensors.items() if name.startswith("G."))
+    network = sorted((name, one) for name, one in tensors.items() if name.startswith("context."))
+    for name, one in generator + network:
+        digest.update(f"{name} torch.{kinds[one.kind]} {one.shape}\n".encode() + one.data)
+    return digest.digest()
 
 
 class PlainStream(NamedTuple):
@@ -63,17 +145,16 @@ def plain_header(stream: bytes) -> PlainHeader:
         start = 17
     flags = stream[2]
     return PlainHeader(
-        flags >> 6, flags >> 4 & 3, (flags & 15) + 1, width, height, size_word >> 31 == 1, stream[start:]
+        flags >> 6, flags >> 4 & 3, (flags & 15) + 1, width, height, size_word >> 31 == 1, stream[start:], stream[3:7]
     )
 
 
 def plain_stream(stream: bytes, package: PlainPackage) -> PlainStream:
-    """All that a stream says; by context, with the package's network."""
+    """All that a stream says."""
     header = plain_header(stream)
-    h, w = (
-        max(32, -(-side // package.padding) * package.padding) // package.stride
-        for side in (header.height, header.width)
-    )
+    assert header.fingerprint == package.fingerprint[:4]
+    assert header.selective == package.selective and header.channels in package.channels
+    h, w = package.positions(header.height), package.positions(header.width)
     payload, side, coded = header.payload, None, {(i, j) for i in range(h) for j in range(w)}
     if header.selective:
         size, start = plain_varint(payload, 0)
@@ -83,10 +164,12 @@ def plain_stream(stream: bytes, package: PlainPackage) -> PlainStream:
         coded = {(i, j) for i, row in enumerate(side.mask) for j, bit in enumerate(row) if bit}
     assert header.version == 0 or not payload.endswith(b"\0")
     rows, levels = package.static[: header.channels], len(package.static[0])
-    if header.entropy == 2:
-        assert package.network is not None
-        shape = (header.channels, h, w)
+    shape = (header.channels, h, w)
+    if header.entropy == 2 and package.network is not None:
         return PlainStream(plain_by_network(payload, shape, package.network, coded), side)
+    if header.entropy == 2:
+        assert package.contexts is not None
+        return PlainStream(plain_context(payload, shape, package.contexts, coded), side)
     count = header.channels * len(coded)
     packed = [] if header.entropy else plain_raw(payload, count, levels)
     found = iter(plain_static(payload, len(coded), rows) if header.entropy else packed)
@@ -96,8 +179,9 @@ def plain_stream(stream: bytes, package: PlainPackage) -> PlainStream:
 
 def plain_decode(stream: bytes, frequencies: Rows) -> list[int]:
     """The symbols of a GC stream by static frequencies, or raw, of a model of the paper's."""
-    assert plain_header(stream).channels == len(frequencies)
-    return plain_stream(stream, PlainPackage(16, 16, 0, frequencies, None)).symbols
+    header = plain_header(stream)
+    assert header.channels == len(frequencies)
+    return plain_stream(stream, PlainPackage(header.fingerprint, frequencies)).symbols
 
 
 def plain_raw(payload: bytes, count: int, levels: int) -> list[int]:
@@ -196,33 +280,42 @@ class PlainNetwork(NamedTuple):
     b2: list[list[int]]
     b3: list[list[int]]
 
-    def frequencies(self, c: int, i: int, j: int, a: dict[tuple[int, int, int], int], coded: Places) -> list[int]:
-        h1 = []
-        for row, bias in enumerate(self.b1[c]):
-            total = bias
-            for k, (di, dj) in enumerate(OWN):
-                value = a.get((c, i + di, j + dj), 0)
-                total += self.own[c][row][0][k] * value + self.own[c][row][1][k] * abs(value)
-            for back in range(c):
-                for k, (di, dj) in enumerate(AROUND):
-                    value = a.get((c - 1 - back, i + di, j + dj), 0)
-                    weights = self.before[c][row][back]
-                    total += weights[0][k] * value + weights[1][k] * abs(value)
-            for k, (di, dj) in enumerate(SEEN):
-                total += self.seen[c][row][k] * ((i + di, j + dj) in coded)
-            h1.append(min(255, max(0, total // 8)))
+    def first(self, c: int) -> list[list[int]]:
+        """What each number of h1 takes of the inputs."""
+        return [
+            [*own[0], *own[1], *(weight for back in before[:c] for part in back for weight in part), *seen]
+            for own, before, seen in zip(self.own[c], self.before[c], self.seen[c], strict=True)
+        ]
+
+    def frequencies(self, c: int, first: list[list[int]], inputs: list[int]) -> list[int]:
+        h1 = [
+            min(255, max(0, (bias + sum(map(mul, weights, inputs))) // 8))
+            for weights, bias in zip(first, self.b1[c], strict=True)
+        ]
         h2 = [
-            min(255, max(0, (sum(w * h for w, h in zip(weights, h1, strict=True)) + bias) // 256))
+            min(255, max(0, (bias + sum(map(mul, weights, h1))) // 256))
             for weights, bias in zip(self.middle[c], self.b2[c], strict=True)
         ]
-        y = [
-            (sum(w * h for w, h in zip(weights, h2, strict=True)) + bias) // 128
-            for weights, bias in zip(self.last[c], self.b3[c], strict=True)
-        ]
-        e = [int(65536 * (Decimal(one - max(y)) / 64).exp()) for one in y]
+        y = [(bias + sum(map(mul, weights, h2))) // 128 for weights, bias in zip(self.last[c], self.b3[c], strict=True)]
+        e = [plain_exponential(one - max(y)) for one in y]
         found = [1 + (2**24 - len(y)) * one // sum(e) for one in e]
         found[y.index(max(y))] += 2**24 - sum(found)
         return found
+
+
+@cache
+def plain_exponential(y: int) -> int:
+    return int(65536 * (Decimal(y) / 64).exp())
+
+
+def plain_inputs(c: int, i: int, j: int, a: dict[tuple[int, int, int], int], coded: Places) -> list[int]:
+    """a and |a| of the own channel, of each channel before, the nearest first, and where symbols are coded."""
+    found: list[int] = []
+    for channel in range(c, -1, -1):
+        offsets = OWN if channel == c else AROUND
+        values = [a.get((channel, i + di, j + dj), 0) for di, dj in offsets]
+        found += [*values, *map(abs, values)]
+    return found + [int((i + di, j + dj) in coded) for di, dj in SEEN]
 
 
 def plain_by_network(payload: bytes, shape: tuple[int, int, int], network: PlainNetwork, coded: Places) -> list[int]:
@@ -230,9 +323,10 @@ def plain_by_network(payload: bytes, shape: tuple[int, int, int], network: Plain
     channels, h, w = shape
     middle = len(network.last[0]) // 2
     a: dict[tuple[int, int, int], int] = {}
+    first = [network.first(c) for c in range(channels)]
     places = sorted((j + 2 * i + 4 * c, c, i, j) for c in range(channels) for i, j in coded)
     for _, c, i, j in places:
-        row = network.frequencies(c, i, j, a, coded)
+        row = network.frequencies(c, first[c], plain_inputs(c, i, j, a, coded))
         a[c, i, j] = decoder.symbol(row) - middle
     return [a.get((c, i, j), 0) + middle for c in range(channels) for i in range(h) for j in range(w)]
 

@@ -1,18 +1,24 @@
 """Coding by the context network: a decoder finds what an encoder had, wherever symbols are, and nothing depends on the
 machine."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
+from codec.conftest import scene
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._dynamo.backends.registry import lookup_backend
 
 from gencomp.codec import context
+from gencomp.codec.codec import Codec
 from gencomp.codec.coder import Symbols, decode, encode
-from gencomp.codec.container import StreamError, packed_bytes
+from gencomp.codec.container import StreamError, packed_bytes, parse
 from gencomp.codec.context import Coding, ContextModel, wave_order
 from gencomp.models.context import AROUND, OWN
 from gencomp.models.entropy import count_symbols, fit_frequencies
@@ -122,25 +128,78 @@ def test_any_payload_gives_symbols_or_a_refusal(payload: bytes, h: int, w: int) 
         assert symbols.shape == (2, h, w) and symbols.max() < 5
 
 
-GOLDEN = "a6ff21e16efdcb705eeb3e6bcb796a2ab1e38cff4c25d56f77cf0e4edcd4e31f"
-"""Of symbols and frequencies in coding order."""
+GOLDEN = {
+    "frequencies": "a6ff21e16efdcb705eeb3e6bcb796a2ab1e38cff4c25d56f77cf0e4edcd4e31f",
+    "symbols": "",
+    "payload": "",
+}
+"""Of symbols and frequencies in coding order; of the symbols that a wave decoder reads out of random bytes; and of the
+payload that these are coded in."""
 PROGRAM = """
-import hashlib, numpy as np
+import hashlib, json, numpy as np
 from tests.codec.test_context import model_of
+from gencomp.codec.coder import decode, encode
+from gencomp.codec.container import packed_bytes
 from gencomp.codec.context import Coding
-model = model_of(16, hidden=(64, 32))
-symbols = np.random.default_rng(1).integers(0, 5, (16, 40, 60)).astype(np.uint8)
-values, rows = Coding(model, symbols).message(16)
-print(hashlib.sha256(values.tobytes() + rows.tobytes()).hexdigest())
+
+def digest(*arrays):
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+model, random = model_of(16, hidden=(64, 32)), np.random.default_rng(1)
+symbols = random.integers(0, 5, (16, 40, 60)).astype(np.uint8)
+found = {"frequencies": digest(*Coding(model, symbols).message(16))}
+flat = np.full((16, 5), 2**24 // 5) + [1, 0, 0, 0, 0]
+symbols = decode(random.bytes(packed_bytes(symbols.size, 5)), "context", symbols.shape, flat, model=model)
+coded = encode(symbols, flat, None, "context", None, Coding(model, symbols))
+assert coded.entropy == "context"
+assert np.array_equal(decode(coded.payload, "context", symbols.shape, flat, model=model), symbols)
+print(json.dumps(found | {"symbols": digest(symbols), "payload": digest(np.frombuffer(coded.payload, np.uint8))}))
 """
 
 
 @pytest.mark.parametrize("kernel", ["", "Haswell", "Sandybridge"])
-def test_frequencies_are_the_same_with_any_number_of_threads_and_any_kernels(kernel: str) -> None:
-    found = set()
+def test_coding_and_decoding_are_the_same_with_any_number_of_threads_and_any_kernels(kernel: str) -> None:
     for threads in ("1", "2"):
         environment = os.environ | {"OPENBLAS_NUM_THREADS": threads} | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found.add(done.stdout.strip())
-    assert found == {GOLDEN}
+        assert json.loads(done.stdout) == GOLDEN
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "eager",
+        "aot_eager",
+        pytest.param(
+            "inductor", marks=[pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="no g++")]
+        ),
+    ],
+)
+def test_compiled_networks_code_and_decode_the_same_symbols(backend: str) -> None:
+    """The coder is numpy alone: whatever becomes of E and G, no arithmetic of torch takes part in it."""
+    eager, compiled = (Codec.from_reference("light") for _ in range(2))
+    graphs: list[object] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        graphs.append(graph)
+        return lookup_backend(backend)(graph, inputs)
+
+    for network in (compiled.package.encoder, compiled.package.generator):
+        network.compile(backend=counting)
+    image, channels = scene(80, 64), 8
+    stream = eager.compress(image, channels=channels)
+    header, payload = parse(stream)
+    assert header.entropy == "context"
+    symbols = compiled.decode_symbols(stream)
+    assert np.array_equal(symbols, eager.decode_symbols(stream))
+    package = compiled.package
+    assert package.network is not None
+    coding = Coding(ContextModel(package.network), symbols)
+    again = encode(symbols, package.frequencies[:channels], None, "context", None, coding)
+    assert (again.entropy, again.payload) == (header.entropy, payload)
+    assert graphs == []
+    decoded = np.asarray(compiled.decompress(stream)).astype(int)
+    assert np.abs(decoded - np.asarray(eager.decompress(stream))).max() <= 1
+    assert (compiled.symbols(image)[:channels] != symbols).mean() < 1e-3
+    assert len(graphs) >= 2  # so both were compiled

@@ -1,8 +1,11 @@
-"""Twenty thousand damaged streams: each is refused in one line or decodes, within a second."""
+"""Twenty thousand damaged streams: each is refused in one line or decodes, within a second; of those that decode, some
+are drawn."""
+
+from collections import Counter
 
 import pytest
 
-from benchmarks.fuzz import Outcome, Seed, corpus, mutants, restamped, survive
+from benchmarks.fuzz import Seed, Share, corpus, mutants, outcomes, restamped, rows, survive
 from gencomp.codec.container import StreamError, parse
 
 
@@ -13,13 +16,31 @@ def seeds() -> list[Seed]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_damage_does_more_than_be_refused(seeds: list[Seed], seed: int) -> None:
-    outcomes: list[Outcome] = []
-    for number, (chosen, mutant) in enumerate(mutants(seeds, 2500, seed)):
-        outcomes.append(survive(chosen.codec, mutant, draw=number % 250 == 0))
-    kinds = [outcome.kind for outcome in outcomes]
-    assert {*kinds} == {"refused", "decoded"}
-    assert min(kinds.count(kind) for kind in ("refused", "decoded")) > 200
-    assert max(outcome.seconds for outcome in outcomes) < 1
+    found = list(outcomes(mutants(seeds, 2500, seed), every=40, pictures=10))
+    kinds = Counter(outcome.kind for outcome in found)
+    assert {*kinds} == {"refused", "decoded", "drawn"}
+    assert kinds["drawn"] == 10
+    assert min(kinds["refused"], kinds["decoded"]) > 200
+    assert max(outcome.seconds for outcome in found) < 1
+
+
+def test_those_that_decode_are_drawn_and_no_others(seeds: list[Seed]) -> None:
+    damaged = list(mutants(seeds, 60, 3))
+    symbols = [survive(chosen.codec, mutant, draw=False).kind for chosen, mutant in damaged]
+    whole = [i for i, kind in enumerate(symbols) if kind == "decoded"]
+    assert 10 < len(whole) < 50
+    drawn = [i for i, one in enumerate(outcomes(damaged, every=3, pictures=3)) if one.kind == "drawn"]
+    assert drawn == whole[2:9:3]
+
+
+def test_too_few_pictures_and_anything_unforeseen_miss_their_bars() -> None:
+    def missed(pictures: int, **more: int) -> set[str]:
+        shares = [Share(Counter(refused=5, decoded=3, drawn=2, **more), 0.1, 1.0)] * 2
+        return {row.name for row in rows(shares, pictures) if row.met is False}
+
+    assert missed(4) == set()
+    assert missed(5) == {"of them drawn"}
+    assert missed(4, IndexError=1) == {"anything else"}
 
 
 def test_mutants_are_the_same_for_the_same_seed_and_most_have_a_checksum_that_fits(seeds: list[Seed]) -> None:
@@ -35,7 +56,7 @@ def test_the_corpus_decodes_whole(seeds: list[Seed]) -> None:
     assert {parse(seed.stream).header.mode for seed in seeds} == {"gc", "sc"}
     assert {parse(seed.stream).header.version for seed in seeds if seed.codec.package.config.mode == "sc"} == {0, 1}
     for seed in seeds:
-        assert survive(seed.codec, seed.stream, draw=True).kind == "decoded"
+        assert survive(seed.codec, seed.stream, draw=True).kind == "drawn"
 
 
 def test_a_larger_size_than_the_limit_is_refused_before_anything_is_allocated(seeds: list[Seed]) -> None:

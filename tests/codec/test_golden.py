@@ -5,26 +5,30 @@ A change of any byte here is a change of the format: it needs a new format versi
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import constriction
 import numpy as np
 import pytest
+from codec.conftest import SMALL_LIGHT, scene, small_package
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.coder import decode, encode
+from gencomp.codec.conformance import Vector, read_vectors
 from gencomp.codec.container import Header, pack, parse
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.side import pack_side
 from gencomp.codec.tables import CONTEXT_MODEL
+from gencomp.models.compressor import ModelConfig
 from gencomp.models.context import ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import load_package
-from gencomp.references import SHIPPED_MODELS
+from gencomp.references import SHIPPED_MODELS, shipped
 from tests.codec.plain import (
     PlainNetwork,
     PlainPackage,
@@ -32,11 +36,13 @@ from tests.codec.plain import (
     plain_context,
     plain_decode,
     plain_header,
+    plain_package,
     plain_stream,
 )
 from tests.models.context_networks import random_network
 
 GOLDEN = Path(__file__).parent / "golden"
+PACKAGE_FILES = ("config.json", "tables.json", "model.safetensors")
 
 
 class Golden(NamedTuple):
@@ -209,11 +215,9 @@ def digest(values: object, kind: type[np.generic] = np.uint8) -> str:
     return hashlib.sha256(np.asarray(values, kind).tobytes()).hexdigest()
 
 
-def plain_package(codec: Codec) -> PlainPackage:
-    package = codec.package
-    network = None if package.network is None else plain_network(package.network)
-    config = package.config
-    return PlainPackage(config.latent_stride, config.stride, config.classes, package.frequencies.tolist(), network)
+@cache
+def package_of(folder: Path) -> PlainPackage:
+    return plain_package(*((folder / name).read_bytes() for name in PACKAGE_FILES))
 
 
 @pytest.mark.parametrize("golden", [*pinned(0), *pinned(1)], ids=lambda golden: golden.name)
@@ -227,8 +231,8 @@ class TestStreamsOfBothVersions:
         header, _ = parse(golden.data)
         assert codec.decompress(golden.data).size == (header.width, header.height)
 
-    def test_the_plain_decoder_finds_the_same(self, golden: Pinned, codecs: dict[str, Codec]) -> None:
-        found = plain_stream(golden.data, plain_package(codecs[golden.model]))
+    def test_the_plain_decoder_finds_the_same(self, golden: Pinned) -> None:
+        found = plain_stream(golden.data, package_of(folder_of(golden.model)))
         assert digest(found.symbols) == golden.symbols
         assert bool(found.side) == bool(golden.labels)
         if found.side:
@@ -249,3 +253,66 @@ def test_the_pinned_streams_are_of_their_versions_modes_and_coders() -> None:
 def test_what_version_0_held_takes_less_in_version_1() -> None:
     for before, after in zip(pinned(0), pinned(1), strict=False):
         assert before[3:] == after[3:] and len(after.data) < len(before.data)
+
+
+@pytest.mark.parametrize("name", [folder.name for folder in shipped()])
+def test_the_plain_decoder_finds_the_symbols_of_a_photograph(name: str) -> None:
+    """By the tables of light-1 and light-2, and by the networks of those that came later."""
+    stream = (GOLDEN / name / "coffee.gnc").read_bytes()
+    package = package_of(SHIPPED_MODELS / name)
+    assert plain_header(stream).entropy == 2
+    assert (package.network is None) == (name in ("light-1", "light-2"))
+    found = plain_stream(stream, package).symbols
+    assert found == Codec.from_reference(name).decode_symbols(stream).reshape(-1).tolist()
+
+
+def named(one: Vector) -> str:
+    header = plain_header(one.data)
+    return f"{one.model}-{header.width}x{header.height}-{header.channels}-version-{header.version}"
+
+
+@pytest.mark.parametrize("one", read_vectors(), ids=named)
+def test_the_plain_decoder_finds_the_symbols_of_the_shipped_vectors(one: Vector) -> None:
+    assert digest(plain_stream(one.data, package_of(SHIPPED_MODELS / one.model)).symbols) == one.symbols
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [*shipped(), GOLDEN / "package", GOLDEN / "nested" / "package", GOLDEN / "selective" / "package"],
+    ids=lambda folder: f"{folder.parent.name}-{folder.name}",
+)
+def test_the_plain_decoder_reads_packages_as_the_codec_does(folder: Path) -> None:
+    found, package = package_of(folder), load_package(folder)
+    config = package.config
+    assert found.fingerprint == package.fingerprint
+    assert (found.padding, found.stride, found.classes) == (config.stride, config.latent_stride, config.classes)
+    assert found.static == package.frequencies.tolist()
+    assert (found.contexts is None) == (package.contexts is None)
+    assert (found.network is None) == (package.network is None)
+    assert found.channels == range(1 if config.nested else config.channels, config.channels + 1)
+
+
+LAID_OUT = (
+    (ModelConfig(width=2, blocks=0, channels=2, downsamplings=5), 64),
+    (ModelConfig(width=2, blocks=0, channels=2, downsamplings=6), 128),
+    (ModelConfig(width=4, blocks=0, channels=3, downsamplings=1, nested=True), 32),
+    (ModelConfig(width=2, blocks=0, channels=2, downsamplings=5, mode="sc", classes=4), 64),
+    (ModelConfig(downsamplings=5, channels=1, light=SMALL_LIGHT.light), 32),
+    (ModelConfig(channels=2, mode="sc", classes=300, light=SMALL_LIGHT.light), 32),
+)
+"""Models, and the side that pictures of a pixel are padded to."""
+
+
+@pytest.mark.parametrize(("config", "least"), LAID_OUT, ids=["32", "64", "nested", "sc", "light", "light-sc"])
+@pytest.mark.parametrize("size", [(1, 1), (65, 33)], ids=str)
+def test_the_plain_decoder_knows_how_every_model_lays_out_its_latent(
+    config: ModelConfig, least: int, size: tuple[int, int], tmp_path: Path
+) -> None:
+    codec = Codec.from_package(small_package(tmp_path, config, seed=1))
+    maps = {"labels": np.zeros(size[::-1], np.uint8), "preserve": "all"} if config.mode == "sc" else {}
+    for entropy in ("raw", "context"):
+        stream = codec.compress(scene(*size), entropy=entropy, **maps)
+        expected = codec.decode_symbols(stream)
+        assert plain_stream(stream, package_of(tmp_path)).symbols == expected.reshape(-1).tolist()
+        if size == (1, 1):
+            assert expected.shape[1:] == (least // config.latent_stride,) * 2

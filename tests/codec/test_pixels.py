@@ -1,4 +1,5 @@
 import io
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -63,12 +64,49 @@ def gamma_profile(space: bytes = b"RGB ", gamma: float = 1.0) -> bytes:
     else:
         tags |= {b"rXYZ": _xyz(0.4361, 0.2225, 0.0139), b"gXYZ": _xyz(0.3851, 0.7169, 0.0971)}
         tags |= {b"bXYZ": _xyz(0.1431, 0.0606, 0.7141), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    return _profile(b"mntr", space, b"XYZ ", tags)
+
+
+INKS = {
+    (0, 0, 0): (100, 0, 0),
+    (1, 0, 0): (60, -20, -30),
+    (0, 1, 0): (50, 50, 0),
+    (0, 0, 1): (88, 0, 60),
+    (0, 1, 1): (48, 50, 35),
+    (1, 0, 1): (50, -35, 25),
+    (1, 1, 0): (30, 15, -40),
+    (1, 1, 1): (25, 0, 0),
+}
+"""L*, a* and b* of full cyan, magenta and yellow, printed or not, of dull inks; with black over them it is 0, 0, 0."""
+
+
+def ink_profile() -> bytes:
+    """A profile of a printer by INKS: its colours in a table (lut8) of two values of each ink."""
+    corners = [INKS[c, m, y] if k == 0 else (0, 0, 0) for c, m, y, k in itertools.product((0, 1), repeat=4)]
+    table = bytes(value for L, a, b in corners for value in (round(L * 2.55), a + 128, b + 128))
+    identity = struct.pack(">9i", *(65536 * value for value in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    curve = bytes(range(256))
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * curve + table + 3 * curve
+    return _profile(b"prtr", b"CMYK", b"Lab ", {b"wtpt": _xyz(0.9642, 1, 0.8249), b"A2B0": lut})
+
+
+def srgb_of(L: float, a: float, b: float) -> np.ndarray:
+    """Of a colour under D50, 0 to 255: by way of XYZ, adapted to D65 as Bradford has it."""
+    f = (L + 16) / 116 + np.array([a / 500, 0, -b / 200])
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.9642, 1, 0.8249)
+    light = [[3.1339, -1.6169, -0.4906], [-0.9788, 1.9161, 0.0335], [0.0719, -0.2290, 1.4052]] @ xyz
+    assert light.min() > -0.01 and light.max() < 1.01, "sRGB does not have it"
+    light = light.clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _profile(device: bytes, space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for name, data in tags.items():
         table += name + struct.pack(">II", start + len(body), len(data))
-        body += data
+        body += data + bytes(-len(data) % 4)
     white = struct.pack(">3i", *(round(65536 * value) for value in (0.9642, 1, 0.8249)))
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"mntr", space, b"XYZ ")
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, device, space, connection)
     return (head + bytes(12) + b"acsp" + bytes(28) + white).ljust(128, b"\0") + table + body
 
 
@@ -233,6 +271,20 @@ def test_a_profile_that_does_not_fit_is_ignored_and_told_of(mode: str, profile: 
 
 def test_cmyk_without_a_profile_is_of_ideal_inks() -> None:
     assert pixels(Image.new("CMYK", (1, 1), (0, 255, 255, 0))).tolist() == [[[255, 0, 0]]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_is_converted_by_its_profile(kind: str) -> None:
+    colours = [np.array([c, m, y, k]) * 255 for (c, m, y), k in itertools.product(INKS, (0, 1))]
+    image = Image.fromarray(np.stack(colours).astype(np.uint8)[:, None].repeat(16, 0).repeat(16, 1), "CMYK")
+    options = {"quality": 100} if kind == "JPEG" else {}
+    with Image.open(saved(image, kind, icc_profile=ink_profile(), **options)) as read:
+        assert (read.mode, told(read)) == ("CMYK", [])
+        found = pixels(read)[8::16, 8]
+    expected = [srgb_of(*INKS[c, m, y]) if k == 0 else np.zeros(3) for c, m, y, k in np.array(colours) // 255]
+    assert np.abs(found - expected).max() <= 3
+    ideal = pixels(image)[8::16, 8]
+    assert np.abs(found - ideal).max() > 50
 
 
 def test_another_background_shows_where_the_picture_does_not() -> None:

@@ -4,21 +4,28 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from codec.conftest import SMALL_LIGHT, scene, small_package
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from skimage import data
 
 from gencomp.codec import tiles
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import MAX_PIXELS, Header, StreamError, describe, pack
+from gencomp.codec.side import borders
 from gencomp.codec.tiles import Tiling, reach, tileable, tilings
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.light import LightConfig
-from gencomp.models.package import Package
+from gencomp.models.package import Package, load_package
+from gencomp.models.semantics import one_hot
+from gencomp.references import resolve
 
+TIE = 1e-3
+"""Of the latent, to a border between two symbols: what another order of sums may move it by."""
 LIGHT = LightConfig(encoder=(8, 8, 8), encoder_blocks=(1, 2, 1), generator=(8, 8, 8), generator_blocks=(1, 2, 1))
 CONFIGS = {
     "light": ModelConfig(channels=3, light=LIGHT, nested=True, noise=2),
@@ -111,12 +118,50 @@ def test_a_tiled_picture_is_the_whole_one(
     tiled = Codec(package)
     expected, symbols = whole.symbols(image, **maps), tiled.symbols(image, **maps)
     assert len(np.unique(expected)) >= 3
-    assert (symbols != expected).mean() < 1e-3
+    assert_near_ties(package, image, symbols != expected, maps.get("labels"))
     stream = whole.compress(image, channels=2, **maps)
     told: list[tuple[int, int]] = []
     decoded = tiled.decompress(stream, progress=lambda *counts: told.append(counts))
     assert told[0][1] == told[-1][0] > 3
     assert np.abs(np.asarray(decoded).astype(int) - np.asarray(whole.decompress(stream))).max() <= 1
+
+
+def assert_near_ties(
+    package: Package, image: Image.Image, differing: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint8] | None = None
+) -> None:
+    """That symbols (C, h, w) differ nowhere but where the latent lies next to a border between two of them, and hardly
+    anywhere."""
+    assert differing.mean() < 1e-3
+    config, (h, w) = package.config, differing.shape[1:]
+    grown = [(0, side * config.latent_stride - has) for side, has in ((h, image.height), (w, image.width))]
+    x = torch.from_numpy(np.pad(np.asarray(image), (*grown, (0, 0)), mode="edge")).permute(2, 0, 1)[None]
+    s: tuple[torch.Tensor, ...] = ()
+    if config.semantics_to_encoder:
+        assert labels is not None
+        ids, edges = (torch.from_numpy(np.pad(one, grown, mode="edge")) for one in (labels, borders(labels)))
+        s = (one_hot(ids.long()[None], edges[None, None], config.classes),)
+    with torch.inference_mode():
+        latent = package.encoder(x.float() / 127.5 - 1, *s)[0].numpy()  # (C, h, w)
+    between = np.arange(config.levels - 1) - (config.levels - 2) / 2
+    distance = np.abs(latent[..., None] - between).min(-1)
+    assert np.quantile(distance, 0.1) > 10 * TIE  # so that being near to one says something
+    assert (distance[differing] < TIE).all()
+
+
+@pytest.mark.slow
+def test_the_shipped_model_leaves_no_seam_in_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(data.coffee()).resize((768, 512), Image.Resampling.LANCZOS)
+    package = load_package(resolve("light"))
+    whole = Codec(package)
+    expected = whole.symbols(image)
+    stream = whole.compress(image, channels=8)
+    decoded = np.asarray(whole.decompress(stream)).astype(int)
+    monkeypatch.setattr(tiles, "TILE_BYTES", 38**2 * 16**2 * 12)  # 38 x 38 cells, context included
+    monkeypatch.setattr(tiles, "LEAST_TILE", 0)
+    assert [len(tiling.tiles(32, 48)) > 5 for tiling in tilings(package.config)] == [True, True]
+    tiled = Codec(package)
+    assert_near_ties(package, image, tiled.symbols(image) != expected)
+    assert np.abs(np.asarray(tiled.decompress(stream)).astype(int) - decoded).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(40_000, 40_000), (1 << 31, 1 << 31), (1 << 28, 1), (MAX_PIXELS, 1)], ids=str)

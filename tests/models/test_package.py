@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -14,7 +17,7 @@ from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.content import PACKAGE_FILES, content_hash
 from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_frequencies
-from gencomp.models.package import PackageError, load_package, save_package
+from gencomp.models.package import MAX_JSON_BYTES, PackageError, load_package, save_package
 
 CONFIG = ModelConfig(width=4, blocks=1, channels=2)
 
@@ -85,6 +88,88 @@ def test_a_config_that_does_not_fit_is_refused_before_anything_is_allocated(
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(PackageError):
         load_package(tmp_path)
+
+
+GIANTS: tuple[dict[str, object], ...] = (
+    {"width": 256, "downsamplings": 6, "blocks": 64},
+    {"light": {"encoder": [1024] * 3, "generator": [1024] * 3}},
+    {"light": {"generator": [1024] * 3, "encoder_blocks": [64] * 3, "generator_blocks": [64] * 3}},
+    {"mode": "sc", "classes": 65535},
+)
+"""Up to a terabyte of weights, were they made."""
+LOADING = """
+import resource, sys, tracemalloc
+from pathlib import Path
+from gencomp.models.package import PackageError, load_package
+
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+most = pages * resource.getpagesize() + 2**29
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+for folder in sys.argv[1:]:
+    tracemalloc.start()
+    try:
+        load_package(Path(folder))
+    except PackageError as error:
+        print(tracemalloc.get_traced_memory()[1], error)
+    tracemalloc.stop()
+"""
+"""Loads packages where there is 0.5 GiB for it, and says how much of it Python took and why they were refused."""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc how much memory it has")
+def test_giant_networks_are_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(len(GIANTS))]
+    for folder, change in zip(folders, GIANTS, strict=True):
+        write(folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | change))
+    done = subprocess.run([sys.executable, "-c", LOADING, *map(str, folders)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert len(said) == len(GIANTS)
+    for peak, reason in said:
+        assert reason.endswith("its tensors are not those of the network in config.json")
+        assert int(peak) < 50e6
+
+
+@pytest.mark.parametrize("name", ["config.json", "tables.json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"width":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+        *(b'"\xff"', b'{"width":1e999}', b"[" + b"9" * 5000 + b"]", b"\xef\xbb\xbf{}", b"NaN", b""),
+    ],
+    ids=["lists", "objects", "closed", "no text", "infinite", "digits", "mark", "nan", "empty"],
+)
+def test_json_that_is_no_model_is_refused_in_one_line(tmp_path: Path, name: str, text: bytes) -> None:
+    write(tmp_path)
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(PackageError, match=rf"^[^\n]*{name}: [^\n]+$"):
+        load_package(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tables.json"])
+def test_json_files_larger_than_any_model_needs_are_not_read(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    kept = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(kept.ljust(MAX_JSON_BYTES))
+    load_package(tmp_path)
+    (tmp_path / name).write_bytes(b"[" + b"[]," * (3 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(PackageError, match=f"{name}: more than {MAX_JSON_BYTES} bytes, which no model needs"):
+            load_package(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_tables_that_fit_a_model_are_far_below_the_limit(tmp_path: Path) -> None:
+    config = ModelConfig(width=2, blocks=0, channels=16, levels=8)
+    row = [2**24 // 8] * 8
+    save_package(tmp_path, config, Compressor(config), np.array([row] * 16), np.array([[row] * 64] * 16))
+    assert (tmp_path / "tables.json").stat().st_size < MAX_JSON_BYTES / 5
+    assert load_package(tmp_path).contexts is not None
 
 
 @pytest.mark.parametrize("rows", [[[1, 2, 3, 4, 5]] * 2, [[2**24, 0, 0, 0, 0]] * 2, [[2**24]] * 2, []], ids=str)

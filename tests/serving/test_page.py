@@ -93,6 +93,33 @@ def test_a_stream_that_is_dropped_is_shown(browser: Browser, codec: Codec, tmp_p
     assert shown == ["after"]
 
 
+def test_a_picture_that_is_dropped_is_compressed_and_what_is_left_out_of_it_said(
+    browser: Browser, codec: Codec, tmp_path: Path
+) -> None:
+    animation, first = tmp_path / "moving.gif", scene(300, 200).quantize(16)
+    first.save(animation, save_all=True, append_images=[Image.new("RGB", (300, 200), "lime")])
+    browser.drop("#choose", animation)
+    browser.wait(DONE)
+    with Image.open(animation) as image:
+        expected = codec.compress(image, max_bpp=0.036)
+    rows = browser.value(ROWS)
+    assert (rows["Original file"], rows["Size"]) == (f"{animation.stat().st_size:,} bytes", SIZE)
+    assert rows["Stream"] == f"{len(expected)} bytes"
+    shown = browser.value("[...document.querySelectorAll('#before, #after, #slide, #stream')]"
+                          ".filter((one) => one.checkVisibility()).map((one) => one.id)")  # fmt: skip
+    assert sorted(shown) == ["after", "before", "slide", "stream"]
+    assert downloaded(browser, "#stream", "moving.gnc") == expected
+    said = browser.value("document.querySelector('#status').textContent")
+    assert said.endswith("It has more than one frame: only the first is taken.")
+
+
+def test_a_photograph_that_is_dropped_is_compressed(browser: Browser, codec: Codec, photo: Path) -> None:
+    browser.drop("#choose", photo)
+    browser.wait(DONE)
+    assert downloaded(browser, "#stream", "photo.gnc") == codec.compress(scene(300, 200), max_bpp=0.036)
+    assert browser.value("document.querySelector('#status').textContent") == "Done. Move the border to compare."
+
+
 def test_the_rate_is_chosen_by_bits_bytes_or_channels(browser: Browser, codec: Codec, photo: Path) -> None:
     browser.choose("#file", photo)
     browser.wait(DONE)

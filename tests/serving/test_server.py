@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe, pack, parse
+from gencomp.serving.app import notice_header
 from tests.serving.pictures import file, scene
 from tests.serving.served import GOLDEN, PATIENCE, Answer, Served
 
@@ -117,6 +118,31 @@ def test_forms_are_taken_as_bare_bodies_are(server: Served, stream: bytes) -> No
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000"])
 def test_all_kinds_of_pictures_are_read(server: Served, kind: str) -> None:
     assert server.ask("/compress?channels=1", file(scene(40, 33), kind)).status == 200
+
+
+def test_what_is_not_taken_over_from_a_picture_is_said(server: Served, codec: Codec) -> None:
+    first = scene(40, 33)
+    animated, profiled, both = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    first.save(animated, "GIF", save_all=True, append_images=[Image.new("RGB", (40, 33), "lime")])
+    first.save(profiled, "PNG", icc_profile=b"no profile")
+    first.save(both, "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGB", (40, 33))], icc_profile=b"?")
+    frames, profile = (
+        "it has more than one frame: only the first is taken",
+        "its colour profile cannot be read and is ignored",
+    )
+    for body, notice in ((animated, frames), (profiled, profile), (both, f"{profile}; {frames}")):
+        answer = server.ask("/compress?channels=1", body.getvalue())
+        assert (answer.status, answer.headers["Gencomp-Notice"]) == (200, notice)
+        assert describe(answer.body).width == 40
+    answer = server.ask("/compress?channels=1", file(first, "GIF"))
+    assert (answer.status, "Gencomp-Notice" in answer.headers) == (200, False)
+
+
+def test_notices_are_one_line_of_ascii() -> None:
+    assert notice_header(["its profile, of R\r\nB\u00e9, is ignored", "and more"]) == {
+        "Gencomp-Notice": "its profile, of R??B?, is ignored; and more"
+    }
+    assert notice_header([]) == {}
 
 
 def test_pictures_that_cannot_be_read_are_refused(server: Served) -> None:
