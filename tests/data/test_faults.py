@@ -21,6 +21,7 @@ from gencomp.data import manifest
 from gencomp.data.labelmap import LabelMap
 from gencomp.data.manifest import RawSidecar
 from gencomp.data.openimages_labels import OpenImagesLabels
+from tests.data.conftest import photo
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., bytes]
@@ -68,13 +69,13 @@ def tmpfs(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
         subprocess.run([umount, folder], check=True, timeout=10)
 
 
-@pytest.fixture
-def photos(tmp_path: Path, make_photo: Make) -> Path:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of eight photographs, over 3 MB."""
-    folder = tmp_path / "photos"
+    folder = tmp_path_factory.mktemp("disks") / "photos"
     folder.mkdir()
     for index in range(8):
-        (folder / f"{index}.png").write_bytes(make_photo(index, 640, 480, "PNG"))
+        (folder / f"{index}.png").write_bytes(photo(index, 640, 480, "PNG"))
     assert sum(path.stat().st_size for path in folder.iterdir()) > 3_000_000
     return folder
 
@@ -163,9 +164,9 @@ def test_a_disk_that_workers_fill_ends_the_download_and_it_goes_on_once_there_is
         assert failed.returncode == 1 and "No space left on device" in line
         assert not (disk / "data/raw/own").exists()
         resize("64m")
+        monkeypatch.setenv("GENCOMP_WORKERS", "1")
         assert run(disk, "-m", "stages.download", "own").returncode == 0
         resumed = contents(disk / "data/raw/own")
-    monkeypatch.setenv("GENCOMP_WORKERS", "1")
     project(tmp_path / "roomy", kind="folder", root=str(photos))
     assert run(tmp_path / "roomy", "-m", "stages.download", "own").returncode == 0
     assert resumed == contents(tmp_path / "roomy/data/raw/own") and len(resumed) > 60
