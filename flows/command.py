@@ -64,8 +64,12 @@ def prefect_ready(root: Path, *, port: int = 0, dashboard: bool = False, host: s
         forget_leases(home)
     with prefect_server(home, port=port, dashboard=dashboard, host=host) as api:
         os.environ["PREFECT_API_URL"] = api
+        from prefect.context import refresh_global_settings_context
+
         from flows.slots import free_all_slots
 
+        # Where Prefect was imported before, to check an option, it knows no server yet and would start one more.
+        refresh_global_settings_context()
         if alone:
             free_all_slots()
         try:

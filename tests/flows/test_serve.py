@@ -1,3 +1,4 @@
+import itertools
 import shutil
 import signal
 import socket
@@ -104,7 +105,8 @@ def test_the_server_listens_where_the_option_host_says_and_nowhere_else(family: 
         port = probe.getsockname()[1]
     serve = family.start(*SERVE, "--host", "127.0.0.2", "--port", str(port), background=True)
     assert serve.stdout is not None
-    assert f"Prefect server: http://127.0.0.2:{port}\n" in iter(serve.stdout.readline, "")
+    said = list(itertools.takewhile(lambda line: "Serving" not in line, iter(serve.stdout.readline, "")))
+    assert said == [f"Prefect server: http://127.0.0.2:{port}\n"]
     assert listening(family.members()) == {("127.0.0.2", port)}
     serve.send_signal(signal.SIGTERM)
     serve.wait(timeout=60)
