@@ -19,7 +19,7 @@ from benchmarks.rows import Bar, Row, arguments, finish, measured, say
 from gencomp.evaluation.cache import picture_digest
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.gallery import Source, gather, webp
+from gencomp.evaluation.gallery import Source, candidates, gather, webp
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, folder_images
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result
@@ -90,7 +90,8 @@ def build(images: Sequence[HeldOutImage]) -> bytes:
         lambda one: coded(by_key[one.key], one.codec, float(one.setting)).decoded,
         encode=_once(webp),
     )
-    part = make_part(pictures, gather(entries, anchors, source, pictures.primary, GALLERY_BYTES))
+    found = candidates(entries, anchors, source, pictures.primary, GALLERY_BYTES)
+    part = make_part(pictures, *gather([found], GALLERY_BYTES))
     summary = sentences([result(part, item, 0, 0)._replace(pictures="") for item in part.entries], focus=1)
     known = protocols(["psnr"], (CODECS[name] for name in LADDERS), lambda codec: LADDERS[codec.name])
     facts = [Fact("Pictures", "", f"{len(images)}")]

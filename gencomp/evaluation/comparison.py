@@ -26,7 +26,7 @@ from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_pictur
 from gencomp.evaluation.distribution import PatchFeatures, write_sets
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
-from gencomp.evaluation.gallery import Scene, Source, anchor_picture, gather
+from gencomp.evaluation.gallery import Candidates, Source, anchor_picture, candidates, gather
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
@@ -174,12 +174,14 @@ class Comparison:
         Raises HeldOutError for pictures that cannot be used.
         """
         measured = [self._measure(pictures, output / pictures.name, progress) for pictures in sets]
-        parts = []
+        offered = []
         for pictures, found in zip(sets, measured, strict=True):
-            folder = output / pictures.name
             with progress(f"{pictures.name}: page") as step:
-                scenes = self._scenes(pictures, found.pictures, folder, GALLERY_BYTES // len(sets), step)
-            tables = self._tables(pictures, found.pictures, folder)
+                share = GALLERY_BYTES // len(sets)
+                offered.append(self._candidates(pictures, found.pictures, output / pictures.name, share, step))
+        parts = []
+        for pictures, found, scenes in zip(sets, measured, gather(offered, GALLERY_BYTES), strict=True):
+            tables = self._tables(pictures, found.pictures, output / pictures.name)
             parts.append(make_part(found.pictures._replace(tables=tables), scenes))
         results = [
             result(part, item, found.bound_violations[item.name], found.symbol_mismatches[item.name])._replace(
@@ -283,9 +285,9 @@ class Comparison:
             found = [self._anchors.fitted(pixels, original.digest, codec, settings, most)]
         return [_figured(setting, file, original, picture=not codec.by_pillow) for setting, file in found]
 
-    def _scenes(
+    def _candidates(
         self, pictures: Pictures, found: PictureSet, output: Path, budget: int, step: Callable[[int, int], None]
-    ) -> list[Scene]:
+    ) -> Candidates:
         def samples() -> Iterator[HeldOutSample]:
             for number, image in enumerate(pictures.images()):
                 step(number, pictures.number)
@@ -299,7 +301,7 @@ class Comparison:
                 encode=self._webp,
                 threads=self._plan.threads,
             )
-            return gather(found.entries, found.anchors, source, found.primary, budget)
+            return candidates(found.entries, found.anchors, source, found.primary, budget)
 
     def _tables(self, pictures: Pictures, found: PictureSet, output: Path) -> list[Table]:
         """What all pictures of a set say together, and what a network sees in them."""

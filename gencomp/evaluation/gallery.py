@@ -6,7 +6,7 @@ import itertools
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,14 @@ LOSSLESS_BYTES = 3
 """Pictures are embedded without loss where the budget has so many bytes for each pixel of all of them."""
 LOSSY_QUALITY = 95
 """WebP quality of the pictures of a larger gallery."""
-LEAST_BYTES = 0.06
+LEAST_BYTES = 0.1
 """Bytes of an embedded picture per pixel that are seldom undercut; more pictures than would fit by it are not made."""
 EXTREMES = 20
-"""The ten worst and the ten best scenes: codecs give way until these fit."""
+"""The ten worst and the ten best scenes of a set: codecs give way until these fit."""
 FIRST_SHOWN = ("bpg", "avif", "jpeg", "webp", "vvc", "jpeg2000", "heic", "jxl")
 """Codecs in the order in which they keep their place where there is no room for all; others come behind them."""
 
+T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
@@ -52,6 +53,11 @@ class Picture(NamedTuple):
     caption: str = ""
     """What is said of it where there is no row."""
 
+    @property
+    def codec(self) -> str:
+        """That made its file; empty where there is none."""
+        return self.row.codec if self.row else ""
+
 
 class Scene(NamedTuple):
     """One picture and what became of it."""
@@ -66,14 +72,15 @@ class Scene(NamedTuple):
         """Bytes of the data URIs."""
         return sum(len(picture.source) for picture in self.pictures)
 
+    @property
+    def anchors(self) -> list[Picture]:
+        """Those of codecs' files."""
+        return [picture for picture in self.pictures if picture.row is not None and not picture.is_model]
+
     def beside(self, codecs: Collection[str]) -> "Scene":
         """The same without the files of other codecs than these."""
-        kept = [
-            picture
-            for picture in self.pictures
-            if picture.row is None or picture.is_model or picture.row.codec in codecs
-        ]
-        return self._replace(pictures=kept)
+        gone = {picture.name for picture in self.anchors if picture.codec not in codecs}
+        return self._replace(pictures=[picture for picture in self.pictures if picture.name not in gone])
 
 
 class Source(NamedTuple):
@@ -95,29 +102,32 @@ class Source(NamedTuple):
     """That encode."""
 
 
-def gather(
-    entries: Sequence[Entry], anchors: Sequence[RateRow], source: Source, metric: Metric, budget: int
-) -> list[Scene]:
-    """As many scenes as fit into `budget` bytes of embedded pictures, at least one, in the order of the pictures.
+class Candidates(NamedTuple):
+    """Scenes of one set, of which those are shown that find room."""
 
-    The worst and the best by `metric` of the first entry come first where not all fit. Where ten of each would not, the
-    last codecs by FIRST_SHOWN are left out of all scenes, but never the first one.
-    """
+    order: list[str]
+    """Keys, the worst and the best first."""
+    scenes: Mapping[str, Scene]
+    """In the order of the pictures."""
+
+
+def candidates(
+    entries: Sequence[Entry], anchors: Sequence[RateRow], source: Source, metric: Metric, budget: int
+) -> Candidates:
+    """As many scenes as can fit into `budget` bytes of embedded pictures, at least one: the worst and the best by
+    `metric` of the first entry, where not all can."""
     matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
     rows = entries[0].rows
     order = extremes_first(rows, metric)
     beside = {key: matched({name: by_key[key] for name, by_key in matches.items()}) for key in order}
-    measured = {row.codec for row in anchors}
-    codecs = sorted(measured & set(FIRST_SHOWN), key=FIRST_SHOWN.index)
-    codecs += [name for name in CODECS if name in measured and name not in FIRST_SHOWN]
 
     def least(key: str, codecs: Collection[str]) -> float:
         """Bytes that a scene seldom undercuts."""
         files = sum(row.codec in codecs for row, _ in beside[key])
         return rows[key].width * rows[key].height * (1 + len(entries) + files) * LEAST_BYTES
 
-    codecs = _with_room(codecs, order[:EXTREMES], least, budget)
-    likely = set(_fitting(order, lambda key: least(key, codecs), budget))
+    codecs = _with_room(_by_rank({row.codec for row in anchors}), order[:EXTREMES], least, budget)
+    likely = set(_fitting(order, lambda key: least(key, codecs), budget, 1))
     views = 1 + len(entries) + len(codecs)
     lossless = sum(row.width * row.height for row in rows.values()) * views * LOSSLESS_BYTES <= budget
     made: dict[str, Scene] = {}
@@ -126,11 +136,30 @@ def gather(
         if key in likely:
             files = [file for file in beside[key] if file[0].codec in codecs]
             made[key] = make_scene(sample, entries, files, source, lossless)
-    there = [key for key in order if key in made]
-    codecs = _with_room(codecs, there[:EXTREMES], lambda key, some: made[key].beside(some).embedded, budget)
-    scenes = {key: scene.beside(codecs) for key, scene in made.items()}
-    kept = set(_fitting(there, lambda key: scenes[key].embedded, budget))
-    return [scene for key, scene in scenes.items() if key in kept]
+    return Candidates([key for key in order if key in made], made)
+
+
+def gather(sets: Sequence[Candidates], budget: int) -> list[list[Scene]]:
+    """Of each set the scenes that fit into `budget` bytes together, at least one, in the order of the pictures.
+
+    Where EXTREMES of each set would not fit, codecs are left out of all scenes, the last of FIRST_SHOWN first, but
+    never the first one; where they still do not, or where there is room for more, sets take turns.
+    """
+    found = {picture.codec for one in sets for scene in one.scenes.values() for picture in scene.anchors}
+    ranked = sorted((place, number) for number, one in enumerate(sets) for place in range(len(one.order)))
+
+    def scene(at: tuple[int, int]) -> Scene:
+        place, number = at
+        return sets[number].scenes[sets[number].order[place]]
+
+    first = [at for at in ranked if at[0] < EXTREMES]
+    codecs = _with_room(_by_rank(found), first, lambda at, some: scene(at).beside(some).embedded, budget)
+    kept = _fitting(ranked, lambda at: scene(at).beside(codecs).embedded, budget, len(sets))
+    shown = [{sets[number].order[place] for place, number in kept if number == this} for this in range(len(sets))]
+    return [
+        [scene.beside(codecs) for key, scene in one.scenes.items() if key in keys]
+        for one, keys in zip(sets, shown, strict=True)
+    ]
 
 
 def extremes_first(rows: Mapping[str, RateRow], metric: Metric) -> list[str]:
@@ -217,16 +246,21 @@ def webp(pixels: Pixels, lossless: bool) -> bytes:
     return buffer.getvalue()
 
 
+def _by_rank(codecs: Collection[str]) -> list[str]:
+    """In the order in which they keep their place."""
+    return [*(name for name in FIRST_SHOWN if name in codecs), *(n for n in CODECS if n in {*codecs} - {*FIRST_SHOWN})]
+
+
 def _with_room(
-    codecs: list[str], keys: Sequence[str], size: Callable[[str, Collection[str]], float], budget: int
+    codecs: list[str], scenes: Sequence[T], size: Callable[[T, Collection[str]], float], budget: int
 ) -> list[str]:
     """As many of the first codecs, at least one, as leave room for all these scenes; `size` is that of one of them."""
-    while len(codecs) > 1 and sum(size(key, codecs) for key in keys) > budget:
+    while len(codecs) > 1 and sum(size(one, codecs) for one in scenes) > budget:
         codecs = codecs[:-1]
     return codecs
 
 
-def _fitting(order: Sequence[str], size: Callable[[str], float], budget: int) -> list[str]:
-    """As many of the first scenes, at least one, as fit together."""
-    spent = list(itertools.accumulate(map(size, order)))
-    return [key for number, key in enumerate(order) if not number or spent[number] <= budget]
+def _fitting(scenes: Sequence[T], size: Callable[[T], float], budget: int, fewest: int) -> list[T]:
+    """As many of the first scenes, at least `fewest`, as fit together."""
+    spent = list(itertools.accumulate(map(size, scenes)))
+    return [one for number, one in enumerate(scenes) if number < fewest or spent[number] <= budget]

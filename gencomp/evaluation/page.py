@@ -160,7 +160,7 @@ class Page(NamedTuple):
 def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
     """What the page says of a set of pictures, some of which it shows."""
     measured = {row.codec for row in pictures.anchors}
-    shown = {picture.row.codec for scene in scenes for picture in scene.pictures if picture.row is not None}
+    shown = {picture.codec for scene in scenes for picture in scene.anchors}
     models: dict[str, list[RateRow]] = {}
     for entry in pictures.entries:
         rows = (row._replace(setting=entry.name) for row in entry.rows.values())

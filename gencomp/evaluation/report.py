@@ -17,7 +17,7 @@ from gencomp.evaluation.accounts import Account, read_account
 from gencomp.evaluation.cells import Table, fixed
 from gencomp.evaluation.distribution import read_sets
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.gallery import Pixels, Scene, Source, anchor_picture, gather
+from gencomp.evaluation.gallery import Candidates, Pixels, Source, anchor_picture, candidates, gather
 from gencomp.evaluation.gate import Verdict
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutSample, evaluation_samples
 from gencomp.evaluation.history import read_centers, read_history, training_charts
@@ -43,7 +43,7 @@ from gencomp.evaluation.sets import near
 from gencomp.evaluation.summary import sentences
 from gencomp.evaluation.tables import costs_table, selective_table, sets_table
 
-GALLERY_BYTES = 36_000_000
+GALLERY_BYTES = 38_000_000
 """Bytes of embedded pictures, over all datasets; with the rest of the page under 40 MB."""
 COLOURS = 8
 """Colours of models in the style sheet."""
@@ -117,7 +117,8 @@ def build_report(inputs: Inputs) -> Report:
     names = list(dict.fromkeys(inputs.datasets.values()))
     accounts = {name: _account(inputs, name) for name in names}
     sets = [_picture_set(inputs, name, accounts[name]) for name in names]
-    parts = [make_part(pictures, _scenes(inputs, pictures, GALLERY_BYTES // len(sets))) for pictures in sets]
+    scenes = gather([_candidates(inputs, pictures, GALLERY_BYTES // len(sets)) for pictures in sets], GALLERY_BYTES)
+    parts = [make_part(pictures, shown) for pictures, shown in zip(sets, scenes, strict=True)]
     histories = {name: read_history(inputs.root / "history" / f"{name}.csv") for name in inputs.datasets}
     page = Page(
         title=f"{', '.join(inputs.datasets)}",
@@ -195,14 +196,14 @@ def _entry(inputs: Inputs, variant: str) -> Entry:
     )
 
 
-def _scenes(inputs: Inputs, pictures: PictureSet, budget: int) -> list[Scene]:
+def _candidates(inputs: Inputs, pictures: PictureSet, budget: int) -> Candidates:
     samples = evaluation_samples(inputs.config, inputs.root / "data/shards" / pictures.name)
     selective = [entry.name for entry in pictures.entries if inputs.metrics(entry.name).side_bpp]
     with tarfile.open(inputs.root / "anchors" / pictures.name / "files.tar") as archive:
         source = Source(
             samples, inputs.decoded, lambda row: anchor_picture(archive, row), inputs.given, selective=selective
         )
-        return gather(pictures.entries, pictures.anchors, source, pictures.primary, budget)
+        return candidates(pictures.entries, pictures.anchors, source, pictures.primary, budget)
 
 
 def _summary(inputs: Inputs, parts: Sequence[SetPart]) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.gallery import Scene, Source, extremes_first, gather, webp
+from gencomp.evaluation.gallery import Candidates, Picture, Scene, Source, candidates, extremes_first, gather, webp
 from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
 from gencomp.evaluation.label_picture import OUTLINE, label_picture
 from gencomp.evaluation.metrics import METRICS
@@ -41,7 +41,7 @@ def source(selective: bool = False) -> Source:
 
 
 def scenes(budget: int, *, selective: bool = False) -> list[Scene]:
-    return gather([ENTRY], ANCHORS, source(selective), LPIPS, budget)
+    return gather([candidates([ENTRY], ANCHORS, source(selective), LPIPS, budget)], budget)[0]
 
 
 def test_extremes_come_first_and_pictures_without_a_figure_last() -> None:
@@ -71,7 +71,7 @@ SCORES = {key: number * 7 % 24 / 24 for number, key in enumerate(MANY)}
 """LPIPS of each, all different, in no order."""
 
 
-def many(budget: int) -> list[Scene]:
+def many(budget: int) -> Candidates:
     """As many as Kodak's, beside six codecs, at two rates: pictures that take the same bytes each."""
     entries = [
         Entry(name, "gc", "model-0", name, {key: row(key, SCORES[key], size=size, setting=name) for key in MANY})
@@ -81,14 +81,20 @@ def many(budget: int) -> list[Scene]:
     anchors = [row(key, 0.8, codec, size) for codec in codecs for key in MANY for size in (90, 190)]
     dull = pixels(0) // 8
     found = Source([HeldOutSample(HeldOutImage(key, dull)) for key in MANY], lambda *_: dull, lambda _: dull)
-    return gather(entries, anchors, found, LPIPS, budget)
+    return candidates(entries, anchors, found, LPIPS, budget)
+
+
+@pytest.fixture(scope="module")
+def one() -> int:
+    """Bytes of one of these pictures on a page."""
+    return len(next(iter(many(1).scenes.values())).pictures[0].source)
 
 
 @pytest.mark.parametrize("left", [1, 2, 4, 5, 6])
-def test_codecs_give_way_until_the_ten_worst_and_the_ten_best_fit(left: int) -> None:
-    one = len(many(1)[0].pictures[0].source)  # bytes of a picture
+def test_codecs_give_way_until_the_ten_worst_and_the_ten_best_fit(left: int, one: int) -> None:
     views = 1 + 2 + 2 * left
-    found = many(20 * views * one + one)
+    budget = 20 * views * one + one
+    (found,) = gather([many(budget)], budget)
     assert len(found) == 20 and sum(scene.embedded for scene in found) == 20 * views * one
     by_score = sorted(MANY, key=SCORES.__getitem__)
     assert {scene.key for scene in found} == {*by_score[:10], *by_score[-10:]}
@@ -97,14 +103,25 @@ def test_codecs_give_way_until_the_ten_worst_and_the_ten_best_fit(left: int) -> 
     for scene in found:
         names = [picture.name for picture in scene.pictures]
         assert names[:3] == ["original", "low", "high"]
-        assert {picture.row.codec for picture in scene.pictures[3:] if picture.row} == set(kept)
+        assert {picture.codec for picture in scene.anchors} == set(kept)
 
 
-def test_one_codec_stays_where_even_so_not_all_fit() -> None:
-    one = len(many(1)[0].pictures[0].source)
-    found = many(9 * 5 * one)
+def test_one_codec_stays_where_even_so_not_all_fit(one: int) -> None:
+    (found,) = gather([many(9 * 5 * one)], 9 * 5 * one)
     assert [len(scene.pictures) for scene in found] == [5] * 9
-    assert {picture.row.codec for scene in found for picture in scene.pictures[3:] if picture.row} == {"bpg"}
+    assert {picture.codec for scene in found for picture in scene.anchors} == {"bpg"}
+
+
+def test_sets_share_the_room_by_what_they_need_and_take_turns_where_it_ends(one: int) -> None:
+    small = Candidates(["a"], {"a": Scene("a", 1, 1, [Picture("original", "Original", "x")])})
+    budget = 24 * 5 * one + 1
+    found = gather([many(budget), small], budget)
+    assert [len(scenes) for scenes in found] == [24, 1]
+    assert {len(scene.pictures) for scene in found[0]} == {5}
+    budget = 15 * 5 * one
+    found = gather([many(budget)] * 2, budget)
+    assert [len(scenes) for scenes in found] == [8, 7]
+    assert [len(scenes) for scenes in gather([many(1)] * 2, 1)] == [1, 1]
 
 
 def test_what_selective_compression_was_given_is_shown_beside_it_alone() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.gallery import Source, gather
+from gencomp.evaluation.gallery import Source, candidates, gather
 from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
 from gencomp.evaluation.page import Fact, Page, PictureSet, SetPart, make_part, render
 from gencomp.evaluation.published import published
@@ -222,7 +222,7 @@ def crowded(*, public: bool) -> SetPart:
     def found(budget: int) -> SetPart:
         samples = [HeldOutSample(HeldOutImage(key, dull)) for key in KEYS]
         source = Source(samples, lambda *_: dull, lambda _: dull)
-        return make_part(pictures, gather(entries, anchors, source, pictures.primary, budget))
+        return make_part(pictures, *gather([candidates(entries, anchors, source, pictures.primary, budget)], budget))
 
     (one,) = found(1).scenes
     return found(20 * one.embedded + 1)
