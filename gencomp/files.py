@@ -58,7 +58,8 @@ def read(source: Path) -> bytes:
 def write(target: Path, data: bytes, force: bool) -> None:
     """Write the whole file or nothing, under a name of its own in the same folder, then renamed; or into the pipe.
 
-    Of a link, the file that it leads to is written.
+    Of a link, the file that it leads to is written. Without `force`, a file that another program makes meanwhile is
+    not replaced either, where the file system knows hard links. Raises RefusedError.
     """
     if target == PIPE:
         stdout = sys.stdout.buffer
@@ -70,9 +71,22 @@ def write(target: Path, data: bytes, force: bool) -> None:
     try:
         unfinished.write_bytes(data)
         check_target(target, force)  # it may have appeared meanwhile
-        os.replace(unfinished, file)
+        if force or not _linked(unfinished, file, target):
+            os.replace(unfinished, file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _linked(unfinished: Path, file: Path, target: Path) -> bool:
+    """Give a finished file its name in one step, which fails where there is a file of that name; False where there are
+    no hard links, as on FAT."""
+    try:
+        os.link(unfinished, file)
+    except FileExistsError:
+        raise _exists(target) from None
+    except (OSError, NotImplementedError):
+        return False
+    return True
 
 
 def say(target: Path, line: str) -> None:
@@ -120,7 +134,11 @@ def check_target(target: Path, force: bool) -> None:
     if target.exists() and not target.is_file():
         raise RefusedError(f"{target} exists and is not a file")
     if target.exists() and not force:
-        raise RefusedError(f"{target} exists: add --force to replace it")
+        raise _exists(target)
+
+
+def _exists(target: Path) -> RefusedError:
+    return RefusedError(f"{target} exists: add --force to replace it")
 
 
 def check_new_folder(folder: Path) -> None:

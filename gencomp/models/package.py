@@ -255,7 +255,7 @@ def _json(path: Path) -> object:
         data = file.read(MAX_JSON_BYTES)
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageError(f"{path}: {error}") from None
     except RecursionError:
         raise PackageError(f"{path}: it is nested too deeply") from None
