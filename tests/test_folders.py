@@ -159,7 +159,7 @@ def test_an_interruption_ends_a_file_between_its_parts(tmp_path: Path) -> None:
     jobs = [Job(Path(name), tmp_path / name) for name in ("slow", "quick", "never")]
     with pytest.raises(KeyboardInterrupt):
         carry_out(jobs, work, threads=2, force=False, progress=interrupt)
-    assert ended[0] == "slow"
+    assert "slow" in ended  # "never" may have begun as well
 
 
 def test_pictures_and_streams_pass_through_pipes(run: Run, photos: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_flow_links_the_run_of_a_registered_package_without_the_stores_passwor
     (checkout / "dvc.yaml").write_text(PIPELINE)
     Project(checkout).place(make_package(tmp_path / "package", 1))
     report = checkout / "report" / "index.html"
-    report.parent.mkdir()
+    report.parent.mkdir(exist_ok=True)
     report.write_text("<h1>Report</h1>\n")
     mlflow = MlflowServer(tmp_path)
     prepare_store(mlflow.store)
