@@ -90,14 +90,16 @@ def parse_region(text: str) -> Region:
 
 
 def read_ids(path: Path, height: int, width: int) -> Ids:
-    """A label or instance map from a single-channel image of ids, of a palette image its indices: (H, W) int64.
+    """A label or instance map from a single-channel image of ids, of a palette image its indices: (H, W), in as many
+    bytes as the image has, uint8, uint16 or int32.
 
     Raises RegionError when it cannot be read, has several channels, or another size than height x width pixels.
     """
     with _opened(path, (width, height)) as image:
         if image.mode not in ("1", "L", "P", "I", "I;16"):
             raise RegionError(f"{str(path)!r} is no single-channel image of ids but {image.mode}")
-        return np.asarray(image).astype(np.int64)
+        ids = np.asarray(image)
+    return ids.astype(np.uint8) if ids.dtype == np.bool_ else ids
 
 
 @dataclass(frozen=True)

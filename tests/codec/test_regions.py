@@ -1,5 +1,6 @@
 """A region becomes a mask of the picture's size or one line that says why not."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,33 @@ def test_ids_come_from_single_channels_and_from_the_indices_of_a_palette(tmp_pat
         read_ids(saved(tmp_path, ids, "RGB"), 1, 3)
     with pytest.raises(RegionError, match="3 x 1 pixels, and the picture 4 x 1"):
         read_ids(saved(tmp_path, ids), 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("1", np.uint8), ("L", np.uint8), ("P", np.uint8), ("I;16", np.uint16), ("I", np.int32)]
+)
+def test_ids_take_no_more_memory_than_the_image(tmp_path: Path, mode: str, kind: type[np.integer]) -> None:
+    ids = np.random.default_rng(0).integers(0, 2, (600, 900))
+    if mode == "1":
+        image = Image.fromarray(ids.astype(np.bool_))
+    else:
+        image = Image.fromarray(ids.astype(kind)).convert("P" if mode == "P" else None)
+    assert image.mode == mode
+    image.save(tmp_path / "ids.tif", compression="packbits")
+    tracemalloc.start()
+    try:
+        found = read_ids(tmp_path / "ids.tif", 600, 900)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.dtype == kind
+    assert np.array_equal(found > 0, ids > 0)
+    assert peak < 3 * found.nbytes  # Pillow's rows, and what they are joined to
+
+
+def test_ids_of_few_bytes_are_compared_as_the_numbers_that_they_are() -> None:
+    labels = np.array([[0, 44, 255]], np.uint8)
+    for classes, expected in (("classes:300", [False] * 3), ("classes:44,300", [False, True, False])):
+        assert parse_region(classes).mask(1, 3, labels=labels).tolist() == [expected]
+    with pytest.raises(RegionError, match="no instance 300"):
+        parse_region("instances:300").mask(1, 3, instances=labels)
