@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,21 @@ def medians(calls: Mapping[str, Callable[[], object]], rounds: int, device: torc
             call()
             times[name].append((now(device) - start) * 1e3)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is computed within takes one thread of torch's and of numpy's BLAS, which `torch.set_num_threads` does not
+    bind."""
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def hardware(device: torch.device) -> str:

@@ -9,7 +9,9 @@ from PIL import Image
 from skimage import data
 
 from gencomp import Codec
+from gencomp.codec.coder import encode
 from gencomp.codec.container import describe
+from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.evaluation.metrics import psnr
 from gencomp.references import SHIPPED_MODELS, resolve, shipped
@@ -89,6 +91,20 @@ def test_it_keeps_to_the_default_rate_and_shows_the_picture(codec: Codec, coffee
     assert 0.8 * DEFAULT_MAX_BPP < found.bpp <= DEFAULT_MAX_BPP
     assert found.entropy == "context"
     assert psnr(np.asarray(coffee), np.asarray(codec.decompress(stream))) > 20.5
+
+
+def test_a_photograph_costs_what_the_context_network_expects(coffee: Image.Image) -> None:
+    """Of the newest model, whatever the number of channels."""
+    codec = Codec.from_reference()
+    symbols = codec.symbols(coffee)
+    assert codec.package.network is not None
+    coding = Coding(ContextModel(codec.package.network), symbols)
+    for channels in (1, 4, 8, 16):
+        contexts = Coding(ContextModel(codec.package.network).first(channels), symbols[:channels])
+        found = encode(symbols[:channels], codec.package.frequencies[:channels], None, "context", None, contexts)
+        assert found.entropy == "context"
+        expected = coding.bits(channels) / 8
+        assert expected - 1 <= len(found.payload) <= 1.01 * expected + 5
 
 
 def test_more_channels_cost_more_and_show_more(codec: Codec, coffee: Image.Image) -> None:

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import cross_entropy
 
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
-from gencomp.models.entropy import fit_contexts, fit_frequencies
+from gencomp.models.entropy import count_contexts, fit_contexts, fit_frequencies
 from gencomp.models.light import LightConfig
 from gencomp.models.package import Package, load_package, save_package
+from tests.models.context_networks import random_network
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
@@ -35,6 +38,26 @@ def small_package(folder: Path, config: ModelConfig, seed: int) -> Package:
     counts = np.tile(np.array([5, 20, 50, 20, 5]), (config.channels, 25, 1))
     counts[:, np.arange(25), np.arange(25) // 5] += 20  # symbols are like their left neighbours
     save_package(folder, config, compressor, fit_frequencies(counts.sum(1)), fit_contexts(counts))
+    return load_package(folder)
+
+
+def fitted(folder: Path, package: Package, symbols: NDArray[np.uint8], kind: str) -> Package:
+    """The same model with tables by context, or with a context network (`kind`), that know `symbols` (C, h, w) so well
+    that no other coder has a chance with them."""
+    config, network, contexts = package.config, None, None
+    if kind == "tables":
+        contexts = fit_contexts(count_contexts(symbols, config.levels))
+    else:
+        network = random_network(config.channels, config.levels, seed=9)
+        coded, target = torch.ones(1, 1, *symbols.shape[1:], dtype=torch.bool), torch.from_numpy(symbols).long()
+        optimiser = torch.optim.Adam(network.parameters(), 0.02)
+        for _ in range(80):
+            loss = cross_entropy(network(target[None], coded)[0], target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    weights = None if network is None else network.weights()
+    save_package(folder, config, package.compressor, package.frequencies, contexts, weights)
     return load_package(folder)
 
 

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from codec.conftest import fitted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,6 +27,13 @@ PICTURES = ("textured", "white", "black", "ramp")
 @pytest.fixture(scope="module")
 def codec(nested_package: Package) -> Codec:
     return Codec.from_package(nested_package)
+
+
+@pytest.fixture(scope="module", params=["tables", "network"])
+def context_codec(request: pytest.FixtureRequest, codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """Of either kind of context coding, which is at its best with the textured picture."""
+    symbols = codec.symbols(drawn("textured"))
+    return Codec.from_package(fitted(tmp_path_factory.mktemp("context"), codec.package, symbols, request.param))
 
 
 @pytest.fixture(scope="module")
@@ -78,35 +86,43 @@ def test_decompression_fills_the_channels_that_were_not_coded(codec: Codec, chan
 
 @pytest.mark.parametrize("kind", PICTURES)
 @pytest.mark.parametrize("entropy", ENTROPIES)
-def test_a_limit_in_bytes_takes_the_most_channels_that_fit(codec: Codec, kind: str, entropy: Entropy) -> None:
+def test_a_limit_in_bytes_takes_the_most_channels_that_fit(context_codec: Codec, kind: str, entropy: Entropy) -> None:
     image = drawn(kind)
-    sizes = [len(codec.compress(image, channels=count, entropy=entropy)) for count in CHANNELS]
+    sizes = [len(context_codec.compress(image, channels=count, entropy=entropy)) for count in CHANNELS]
     limits = {size + change for size in sizes for change in (-1, 0, 1)}
     for limit in sorted(limits | {10**9}):
         if expected := most_channels(sizes, limit):
-            stream = codec.compress(image, max_bytes=limit, entropy=entropy)
-            assert stream == codec.compress(image, channels=expected, entropy=entropy)
+            stream = context_codec.compress(image, max_bytes=limit, entropy=entropy)
+            assert stream == context_codec.compress(image, channels=expected, entropy=entropy)
         else:
             with pytest.raises(RateError, match=f"it takes at least {min(sizes)} bytes"):
-                codec.compress(image, max_bytes=limit, entropy=entropy)
+                context_codec.compress(image, max_bytes=limit, entropy=entropy)
 
 
 @settings(max_examples=25)
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(0.01, 3), st.sampled_from(PICTURES))
 def test_a_limit_in_bits_per_pixel_takes_the_most_channels_that_fit(
-    codec: Codec, width: int, height: int, max_bpp: float, kind: str
+    context_codec: Codec, width: int, height: int, max_bpp: float, kind: str
 ) -> None:
     image = drawn(kind, width, height)
     try:
-        stream = codec.compress(image, max_bpp=max_bpp)
+        stream = context_codec.compress(image, max_bpp=max_bpp)
     except RateError:
         counts, channels = CHANNELS, 0
     else:
         assert describe(stream).bpp <= max_bpp
         channels = describe(stream).channels
         counts = range(channels + 1, 17)
-        assert codec.compress(image, max_bpp=describe(stream).bpp) == stream
-    assert all(describe(codec.compress(image, channels=count)).bpp > max_bpp for count in counts), channels
+        assert context_codec.compress(image, max_bpp=describe(stream).bpp) == stream
+    assert all(describe(context_codec.compress(image, channels=count)).bpp > max_bpp for count in counts), channels
+
+
+def test_the_first_channels_are_coded_by_either_kind_of_context(context_codec: Codec) -> None:
+    image = drawn("textured")
+    for channels in (4, 16):
+        stream = context_codec.compress(image, channels=channels)
+        assert describe(stream).entropy == "context"
+        assert np.array_equal(context_codec.decode_symbols(stream), context_codec.symbols(image)[:channels])
 
 
 def test_without_a_rate_the_limit_is_the_default(codec: Codec) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from codec.conftest import fitted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -39,6 +40,13 @@ SIZES = [(1, 1), (1, 9), (17, 1), (8, 8), (40, 24), (61, 45), (96, 80)]
 @pytest.fixture(scope="module")
 def codec(selective_package: Package) -> Codec:
     return Codec.from_package(selective_package)
+
+
+@pytest.fixture(scope="module", params=["tables", "network"])
+def context_codec(request: pytest.FixtureRequest, codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """Of either kind of context coding, which is at its best with the scene of 96 x 80 pixels."""
+    symbols = codec.symbols(scene(96, 80), labels=label_map(96, 80))
+    return Codec.from_package(fitted(tmp_path_factory.mktemp("context"), codec.package, symbols, request.param))
 
 
 @pytest.fixture(scope="module", params=["light", "paper"])
@@ -88,19 +96,19 @@ def test_pictures_of_any_size_come_back_at_their_size(either_codec: Codec, size:
 @settings(max_examples=25)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 99), st.sampled_from(ENTROPIES))
 def test_the_decoder_finds_the_symbols_of_the_encoder_where_they_are_preserved(
-    codec: Codec, width: int, height: int, seed: int, entropy: Entropy
+    context_codec: Codec, width: int, height: int, seed: int, entropy: Entropy
 ) -> None:
     random = np.random.default_rng(seed)
     image, labels = scene(width, height), label_map(width, height)
     preserve = random.random((height, width)) < random.choice([0, 0.003, 0.05, 1])
     edges = random.random((height, width)) < 0.1
-    stream = codec.compress(image, labels=labels, edges=edges, preserve=preserve, entropy=entropy)
-    whole, found = codec.symbols(image, labels=labels, edges=edges), codec.decode_symbols(stream)
+    stream = context_codec.compress(image, labels=labels, edges=edges, preserve=preserve, entropy=entropy)
+    whole, found = context_codec.symbols(image, labels=labels, edges=edges), context_codec.decode_symbols(stream)
     positions = np.zeros(found.shape[1:], np.bool_)
     positions[: -(-height // 8), : -(-width // 8)] = latent_mask(preserve, 8)
     assert np.array_equal(found[:, positions], whole[:, positions])
     assert (found[:, ~positions] == 2).all()
-    side, info = codec.decode_side(stream), describe(stream)
+    side, info = context_codec.decode_side(stream), describe(stream)
     assert np.array_equal(side.labels, labels) and np.array_equal(side.edges, edges)
     assert info.payload_bytes <= packed_bytes(3 * int(positions.sum()), 5)
     assert info.header_bytes + info.side_bytes + info.payload_bytes == len(stream)
@@ -125,6 +133,15 @@ def test_decompression_needs_the_stream_and_the_model_alone(either_codec: Codec)
         x_hat = compressor(x.float() / 127.5 - 1, s=s, m=m).x_hat[0]
     expected = ((x_hat + 1) / 2 * 255).permute(1, 2, 0)[:45, :61].numpy()
     assert np.abs(decoded - expected).max() <= 0.5 + 1e-3
+
+
+def test_symbols_of_a_mask_are_coded_by_either_kind_of_context(context_codec: Codec) -> None:
+    image, labels = scene(96, 80), label_map(96, 80)
+    for preserve in ("all", "box:8,8,80,64"):
+        stream = context_codec.compress(image, labels=labels, preserve=preserve)
+        assert describe(stream).entropy == "context"
+        expected = context_codec.symbols(image, labels=labels, preserve=preserve)
+        assert np.array_equal(context_codec.decode_symbols(stream), expected)
 
 
 def test_without_preserve_all_is_preserved(codec: Codec) -> None:
@@ -229,8 +246,10 @@ def test_a_label_that_the_model_does_not_know_is_refused(codec: Codec) -> None:
 
 @settings(max_examples=60)
 @given(st.data())
-def test_a_damaged_payload_with_a_right_checksum_is_a_picture_or_a_refusal(codec: Codec, data: st.DataObject) -> None:
-    header, payload = parse(codec.compress(scene(33, 20), labels=label_map(33, 20), preserve="box:5,5,30,12"))
+def test_a_damaged_payload_with_a_right_checksum_is_a_picture_or_a_refusal(
+    context_codec: Codec, data: st.DataObject
+) -> None:
+    header, payload = parse(context_codec.compress(scene(33, 20), labels=label_map(33, 20), preserve="box:5,5,30,12"))
     changed = bytearray(payload)
     for _ in range(data.draw(st.integers(1, 3))):
         changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
@@ -239,12 +258,12 @@ def test_a_damaged_payload_with_a_right_checksum_is_a_picture_or_a_refusal(codec
     entropy = data.draw(st.sampled_from(ENTROPIES))
     stream = pack(replace(header, entropy=entropy), noise)
     try:
-        decoded = codec.decompress(stream)
+        decoded = context_codec.decompress(stream)
     except StreamError as error:
         assert "\n" not in str(error)
     else:
         assert decoded.size == (33, 20)
-        assert codec.decode_symbols(stream).max() < 5
+        assert context_codec.decode_symbols(stream).max() < 5
 
 
 def test_every_truncation_and_every_flipped_bit_is_refused(codec: Codec) -> None:
