@@ -82,7 +82,8 @@ def test_a_server_serves_registration_and_pulling_alike(
     assert content_hash(pull("models:/gencomp-gc@champion", tmp_path / "pulled")) == content_hash(packages[0])
     client = connect(server.uri)
     run = str(client.get_model_version("gencomp-gc", "1").run_id)
-    tables = Path(client.download_artifacts(run, "evaluation", str(tmp_path)))
+    (tmp_path / "downloaded").mkdir()
+    tables = Path(client.download_artifacts(run, "evaluation", str(tmp_path / "downloaded")))
     assert (tables / "rates.csv").read_bytes() == Path("report/rates.csv").read_bytes()
     assert sorted(path.name for path in tables.iterdir()) == ["centers.csv", "metrics.json", "rates.csv"]
     assert not Path("mlartifacts").exists()
