@@ -182,6 +182,7 @@ def test_coding_and_decoding_are_the_same_with_any_number_of_threads_and_any_ker
         ),
     ],
 )
+@pytest.mark.timeout(1800)  # of which the compiler may take most
 def test_compiled_networks_code_and_decode_the_same_symbols(backend: str) -> None:
     """The coder is numpy alone: whatever becomes of E and G, no arithmetic of torch takes part in it."""
     eager, compiled = (Codec.from_reference("light") for _ in range(2))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.fuzz import Seed, Share, corpus, mutants, outcomes, restamped, rows, survive
+from benchmarks.fuzz import Seed, Share, corpus, mutants, outcomes, restamped, rows, share, survive
 from gencomp.codec.container import StreamError, parse
 
 
@@ -31,6 +31,12 @@ def test_those_that_decode_are_drawn_and_no_others(seeds: list[Seed]) -> None:
     assert 10 < len(whole) < 50
     drawn = [i for i, one in enumerate(outcomes(damaged, every=3, pictures=3)) if one.kind == "drawn"]
     assert drawn == whole[2:9:3]
+
+
+def test_drawing_alone_ends_once_there_are_enough_pictures() -> None:
+    found = share(5, 1000, 4, drawn_only=True).found
+    assert found["drawn"] == 4 and found["decoded"] == 0
+    assert found.total() < 100
 
 
 def test_too_few_pictures_and_anything_unforeseen_miss_their_bars() -> None:
