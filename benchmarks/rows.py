@@ -40,11 +40,13 @@ class Row(NamedTuple):
 
 def measured(name: str, value: float, unit: str, bar: Bar | None = None) -> Row:
     """A figure, judged by itself where there is a bar."""
+    value = float(value)  # numpy's numbers make booleans that JSON does not know
     return Row(name, value, unit, bar=str(bar) if bar else None, met=bar.met_by(value) if bar else None)
 
 
 def compared(name: str, value: float, unit: str, reference: Row, bar: Bar | None = None) -> Row:
     """A figure beside another one, its ratio judged where there is a bar; alone where the other was not measured."""
+    value = float(value)
     if reference.value is None:
         return Row(name, value, unit, reference.name, note="without its reference")
     ratio = value / reference.value
