@@ -85,8 +85,11 @@ def main() -> int:
     parser = arguments("Compares a model with BPG at equal rates.")
     parser.add_argument("images", type=Path, help="a folder of PNG or JPEG pictures")
     parser.add_argument("--model", metavar="REF", default="light", help="a nested model (default: light)")
+    parser.add_argument("--effort", metavar="N", type=int, default=0, help="search the symbols in N steps (0)")
+    parser.add_argument("--limits", default=",".join(map(str, LIMITS)), help="bits per pixel, joined by commas")
     parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="keep the decoded pictures there")
     args = parser.parse_args()
+    limits = tuple(float(limit) for limit in args.limits.split(","))
     try:
         images = list(folder_images(args.images))[:: 8 if args.quick else 1]
     except HeldOutError as error:
@@ -94,10 +97,10 @@ def main() -> int:
     codec, distances = Codec.from_reference(args.model), Distances()
     if not codec.package.config.nested:
         parser.error(f"{args.model} is not nested: it has one rate")
-    say(f"{len(images)} pictures, {args.model}, {hardware(torch.device('cpu'))}")
+    say(f"{len(images)} pictures, {args.model}, effort {args.effort}, {hardware(torch.device('cpu'))}")
     figures: dict[tuple[str, float], list[dict[str, float]]] = {}
     for key, x in images:
-        files = [*model_files(codec, x), *bpg_files(x)]
+        files = [*model_files(codec, x, limits, args.effort), *bpg_files(x, limits)]
         measured_files = distances(x, [file for _, _, file in files])
         for (name, limit, file), found in zip(files, measured_files, strict=True):
             figures.setdefault((name, limit), []).append(found)
@@ -105,20 +108,22 @@ def main() -> int:
                 args.pictures.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(file.pixels).save(args.pictures / f"{key}-{name}-{limit:g}.png")
         say(key)
-    return finish(list(rows(figures)), args.json)
+    return finish(list(rows(figures, limits)), args.json)
 
 
-def model_files(codec: Codec, x: Pixels) -> Iterator[tuple[str, float, File]]:
-    """Whose it is, the limit, and the file, in the order of LIMITS."""
-    for limit in LIMITS:
+def model_files(
+    codec: Codec, x: Pixels, limits: Sequence[float] = LIMITS, effort: int = 0
+) -> Iterator[tuple[str, float, File]]:
+    """Whose it is, the limit, and the file, in the order of the limits."""
+    for limit in limits:
         try:
-            stream = codec.compress(Image.fromarray(x), max_bpp=limit)
+            stream = codec.compress(Image.fromarray(x), max_bpp=limit, effort=effort)
         except RateError:
-            stream = codec.compress(Image.fromarray(x), channels=1)
+            stream = codec.compress(Image.fromarray(x), channels=1, effort=effort)
         yield "model", limit, File(len(stream), np.asarray(codec.decompress(stream)))
 
 
-def bpg_files(x: Pixels) -> Iterator[tuple[str, float, File]]:
+def bpg_files(x: Pixels, limits: Sequence[float]) -> Iterator[tuple[str, float, File]]:
     """The same of BPG; nothing where its programs are missing."""
     bpg = CODECS["bpg"]
     if bpg.missing() is not None:
@@ -126,17 +131,17 @@ def bpg_files(x: Pixels) -> Iterator[tuple[str, float, File]]:
     files: list[bytes] = []
     for quantiser in BPG_QUANTISERS:
         files.append(bpg.encode(Image.fromarray(x), quantiser))
-        if bits_per_pixel(len(files[-1]), x.shape[0] * x.shape[1]) > LIMITS[-1]:
+        if bits_per_pixel(len(files[-1]), x.shape[0] * x.shape[1]) > max(limits):
             break
-    for limit in LIMITS:
+    for limit in limits:
         within = [file for file in files if bits_per_pixel(len(file), x.shape[0] * x.shape[1]) <= limit]
         chosen = within[-1] if within else files[0]
         yield "BPG", limit, File(len(chosen), np.asarray(bpg.decode(chosen)))
 
 
-def rows(figures: dict[tuple[str, float], list[dict[str, float]]]) -> Iterator[Row]:
+def rows(figures: dict[tuple[str, float], list[dict[str, float]]], limits: Sequence[float] = LIMITS) -> Iterator[Row]:
     """The mean figures of all pictures, by whose they are and the limit."""
-    for limit in LIMITS:
+    for limit in limits:
         for name, unit in UNITS.items():
             reference = _mean(f"BPG {name} within {limit:g} bpp", figures.get(("BPG", limit)), name, unit)
             row = _mean(f"model {name} within {limit:g} bpp", figures[("model", limit)], name, unit)

@@ -84,6 +84,7 @@ class Coding(NamedTuple):
     channels: int | None
     max_bpp: float | None
     max_bytes: int | None
+    effort: int
 
 
 class OneLineGroup(click.Group):
@@ -160,6 +161,14 @@ main.add_command(study)
     help="Code the most channels whose file is within N bytes.",
 )
 @click.option(
+    "--effort",
+    metavar="N",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Search the symbols in N steps, some seconds each: a sharper picture in the same bytes.",
+)
+@click.option(
     "--labels",
     metavar="MAP",
     type=FilePath,
@@ -187,6 +196,7 @@ def compress(
     channels: int | None,
     max_bpp: float | None,
     max_bytes: int | None,
+    effort: int,
     labels: Path | None,
     preserve: str | None,
     instances: Path | None,
@@ -206,12 +216,16 @@ def compress(
     are coded, as the shipped ones are. Other models code all of theirs: to them, a limit is a check, and there is none
     by default.
 
+    With --effort the encoder searches what suits this picture best, for minutes instead of a fraction of a second.
+    Decoding is as ever. It needs `gencomp weights fetch lpips-alex lpips-vgg dists` once.
+
     Models of selective compression need --labels. They code what --preserve names, and draw the rest anew from the
     label map, which the stream carries.
 
     \b
     Example:
       gencomp compress photo.jpg photo.gnc --max-bpp 0.02
+      gencomp compress photo.jpg photo.gnc --effort 20
       gencomp compress street.png street.gnc --model models/sc --labels street-ids.png --preserve classes:13
       gencomp compress photos streams --recursive --jobs 2
       convert photo.jpg -resize 50% png:- | gencomp compress - - > photo.gnc
@@ -219,7 +233,7 @@ def compress(
     from gencomp.codec.pixels import read_colour
     from gencomp.codec.regions import read_ids
 
-    coding = Coding(entropy, channels, max_bpp, max_bytes)
+    coding = Coding(entropy, channels, max_bpp, max_bytes, effort)
     shown = read_colour(background)
     behind = None if refuse_alpha else shown
     if is_folder(source):
@@ -698,9 +712,10 @@ def _rate(found: StreamInfo) -> str:
 def _is_refusal(error: Exception) -> bool:
     from gencomp.codec.pixels import PictureError
     from gencomp.codec.regions import RegionError
+    from gencomp.codec.search import SearchError
     from gencomp.codec.selection import SelectionError
     from gencomp.data.failure import DataError
+    from gencomp.weights.failure import MissingWeightsError
 
-    selective = RegionError | SelectionError
-    refused = RefusedError | StreamError | PictureError | RateError | UnknownModelError | DataError | selective
-    return isinstance(error, refused)
+    coding = PictureError | RateError | RegionError | SelectionError | SearchError | MissingWeightsError
+    return isinstance(error, RefusedError | StreamError | UnknownModelError | DataError | coding)

@@ -14,7 +14,7 @@ FILES = sorted(str(path.relative_to(ROOT)) for package in PACKAGES for path in (
 LOCAL_IMPORTS = {
     "gencomp/models/": ("gencomp.models", "gencomp.config"),
     "gencomp/data/": ("gencomp.data", "gencomp.config"),
-    "gencomp/codec/": ("gencomp.codec", "gencomp.models", "gencomp.config", "gencomp.references"),
+    "gencomp/codec/": ("gencomp.codec", "gencomp.models", "gencomp.weights", "gencomp.config", "gencomp.references"),
     "gencomp/weights/": ("gencomp.weights",),
     "gencomp/training/": ("gencomp.training", "gencomp.models", "gencomp.data", "gencomp.weights", "gencomp.config"),
     "gencomp/registry/": ("gencomp",),

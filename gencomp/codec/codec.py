@@ -2,6 +2,8 @@
 
 import binascii
 import itertools
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +30,7 @@ from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.maps import Bits
 from gencomp.codec.pixels import PictureError, canonical, check_size
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
+from gencomp.codec.search import Judge, Search, SearchError, Task, context_pricing, costs, load_judge, static_pricing
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
@@ -38,7 +41,12 @@ from gencomp.references import DEFAULT_REFERENCE, UnknownModelError, resolve
 
 Number = TypeVar("Number", bound=np.generic)
 Pixels = npt.NDArray[np.uint8]
+Place = tuple[slice, slice, slice]
 
+SPARE_BYTES = 6
+"""What a payload may take beyond the information content of its symbols."""
+OVER = 1.12
+"""A search begins with the most channels that cost up to so many times what they may, for what it saves in each."""
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
 MAX_UNTILED_PIXELS = 1 << 24
@@ -107,6 +115,7 @@ class Codec:
         edges: BinaryMap | None = None,
         instances: IdMap | None = None,
         preserve: Preserve | None = None,
+        effort: int = 0,
         progress: Progress | None = None,
     ) -> bytes:
         """A picture of any mode and size up to `max_pixels` as a stream.
@@ -122,22 +131,23 @@ class Codec:
         "instances:2", or a mask (H, W). A latent position is coded where any of its pixels is preserved. Other models
         take none of the four.
 
+        `effort` is the number of steps that search the symbols (gencomp/codec/search.py): a sharper picture in the same
+        bytes for the encoder's time alone. 20 do most of it. Models of selective compression and those that take noise
+        go without, and `gencomp weights fetch lpips-alex lpips-vgg dists` comes first.
+
         Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
-        kept, SelectionError and RegionError. `entropy="context"` takes the shortest of context, static and raw, and
-        `static` that of static and raw, so that the stream is never larger than `bound_bytes` of its latent and its
-        side information.
+        kept, SelectionError and RegionError; with `effort` SearchError and MissingWeightsError.
+        `entropy="context"` takes the shortest of context, static and raw, and `static` that of static and raw, so that
+        the stream is never larger than `bound_bytes` of its latent and its side information.
         """
         limit = asked_limit(channels, max_bpp, max_bytes)
         self._check_channels(channels)
         rgb = self._checked(image)
         side = self._side(rgb, Selection(labels, edges, instances, preserve))
-        symbols = self._symbols(rgb, side, progress)
-        if self.package.config.nested and channels is None:
-            return self._most_channels(rgb, symbols, entropy, limit)
-        stream = self._stream(rgb, symbols[:channels], entropy, side)
-        if limit is not None and not limit.allows(len(stream), rgb.width * rgb.height):
-            raise limit.refusal(len(stream), rgb.width * rgb.height)
-        return stream
+        self._check_effort(effort)
+        if effort:
+            return self._searched(rgb, entropy, channels, limit, effort, progress)
+        return self._chosen(rgb, self._symbols(rgb, side, progress), entropy, channels, limit, side)
 
     def decompress(self, data: bytes, *, progress: Progress | None = None) -> Image.Image:
         """The RGB picture of a stream. Raises StreamError when it is damaged or another model's.
@@ -168,6 +178,22 @@ class Codec:
         """The coded symbols (C, h, w) of a stream, the same on every machine; runs no network. Of SC, symbol L // 2
         where none is coded. Raises StreamError."""
         return self._decode(self._parsed(data))
+
+    def encode_symbols(self, symbols: Symbols, size: tuple[int, int], *, entropy: Entropy = "context") -> bytes:
+        """The stream of symbols (C, h, w) of a picture of `size` (width, height): what `decode_symbols` gives back. For
+        symbols from elsewhere than E. Not for SC, whose streams carry more.
+
+        Raises RateError for a number of channels that the model does not code, and ValueError for another shape than
+        the size asks for or symbols that are no index of a center.
+        """
+        if self.package.config.mode == "sc":
+            raise ValueError("symbols of selective compression are coded with their label map: use compress")
+        self._check_channels(len(symbols))
+        if symbols.shape[1:] != self._latent_size(size):
+            raise ValueError(f"symbols of {symbols.shape} are not those of a picture of {size[0]} x {size[1]} pixels")
+        if symbols.max(initial=0) >= self.package.config.levels:
+            raise ValueError(f"symbols go up to {self.package.config.levels - 1}, not {symbols.max()}")
+        return self._stream(size, symbols.astype(np.uint8), entropy)
 
     def decode_side(self, data: bytes) -> Side:
         """Label map, edges and mask of an SC stream, exactly as they were coded; runs no network.
@@ -206,6 +232,73 @@ class Codec:
         if channels is not None and channels not in self._codable:
             raise RateError(f"this model codes {self._spelled()} channels, not {channels}")
 
+    def _check_effort(self, effort: int) -> None:
+        config = self.package.config
+        if effort and (config.mode == "sc" or config.noise):
+            kind = "of selective compression" if config.mode == "sc" else "with noise"
+            raise SearchError(f"models {kind} take no effort: their symbols are not searched")
+        if effort < 0:
+            raise SearchError(f"effort is a number of steps from 0 up, not {effort}")
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return load_judge(self._device)
+
+    def _searched(
+        self,
+        rgb: Image.Image,
+        entropy: Entropy,
+        channels: int | None,
+        limit: Limit | None,
+        effort: int,
+        progress: Progress | None,
+    ) -> bytes:
+        """The stream of searched symbols. It takes what `limit` allows, or, where channels are asked for, no more than
+        E's symbols of them; the stream of those where the search ends with nothing."""
+        config, pixels = self.package.config, rgb.width * rgb.height
+        w = torch.empty((config.channels, *self._latent_size(rgb.size)), device=self._device)
+        for place, latent in self._latents(rgb, None, None):
+            w[place] = latent
+        plain = self._chosen(rgb, self._nearest(w), entropy, channels, limit, None)
+        count, aim = parse(plain).header.channels, limit
+        if config.nested and channels is None:
+            aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
+        if aim is None or not aim.allows(len(plain), pixels):
+            aim = Limit(size=len(plain))
+        bits = 8.0 * (aim.most_bytes(pixels) - HEADER_BYTES - SPARE_BYTES)
+        model = self._context if entropy == "context" else None
+        pricing = context_pricing(model) if model is not None else static_pricing(self.package.frequencies)
+        if config.nested and channels is None:
+            symbols = self._nearest(w)
+            sums = costs(pricing(symbols), symbols).cumsum()
+            count = max(count, int((sums <= OVER * bits).sum()))
+        size = self._padded_side(rgb.height), self._padded_side(rgb.width)
+        task = Task(
+            x=_replicated(np.asarray(rgb), *size),
+            w=w[:count],
+            bits=bits,
+            fits=lambda symbols: aim.allows(len(self._stream(rgb.size, symbols, entropy)), pixels),
+        )
+        found = Search(self._compressor, pricing, self._judge)(task, effort, progress)
+        return plain if found is None else self._stream(rgb.size, found, entropy)
+
+    def _chosen(
+        self,
+        rgb: Image.Image,
+        symbols: Symbols,
+        entropy: Entropy,
+        channels: int | None,
+        limit: Limit | None,
+        side: Side | None,
+    ) -> bytes:
+        """The stream of the symbols (C, h, w), of as many channels as were asked for, or as keep the limit."""
+        if self.package.config.nested and channels is None:
+            return self._most_channels(rgb, symbols, entropy, limit)
+        stream = self._stream(rgb.size, symbols[:channels], entropy, side)
+        if limit is not None and not limit.allows(len(stream), rgb.width * rgb.height):
+            raise limit.refusal(len(stream), rgb.width * rgb.height)
+        return stream
+
     def _most_channels(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy, limit: Limit | None) -> bytes:
         """The stream with the most channels that keeps `limit`; None is the default limit, which refuses nothing.
 
@@ -221,28 +314,29 @@ class Codec:
             some = len(list(itertools.takewhile(lambda size: aim.allows(size, pixels), fewest)))
             likely = sorted({*likely, *self._codable[:some]})
         for count in reversed(likely):
-            stream = self._stream(rgb, symbols[:count], entropy, coding=coding)
+            stream = self._stream(rgb.size, symbols[:count], entropy, coding=coding)
             if aim.allows(len(stream), pixels):
                 return stream
         if limit is None:
-            return self._stream(rgb, symbols[:1], entropy, coding=coding)
-        sizes = [len(self._stream(rgb, symbols[:count], entropy, coding=coding)) for count in self._codable]
+            return self._stream(rgb.size, symbols[:1], entropy, coding=coding)
+        sizes = [len(self._stream(rgb.size, symbols[:count], entropy, coding=coding)) for count in self._codable]
         raise limit.refusal(min(sizes), pixels)
 
     def _stream(
         self,
-        rgb: Image.Image,
+        size: tuple[int, int],
         symbols: Symbols,
         entropy: Entropy,
         side: Side | None = None,
         coding: Coding | None = None,
     ) -> bytes:
-        """The stream of the symbols (C, h, w) that are to be coded; `coding` of them and of more channels."""
-        positions = None if side is None else self._positions(side.mask, rgb.size)
+        """The stream of the symbols (C, h, w) that are to be coded, of a picture of `size` (width, height); `coding` of
+        them and of more channels."""
+        positions = None if side is None else self._positions(side.mask, size)
         coding = coding or self._coding(symbols, positions)
         coded = encode(symbols, *self._tables(len(symbols)), entropy, positions, coding)
         mode = self.package.config.mode
-        header = Header(rgb.width, rgb.height, len(symbols), coded.entropy, self._fingerprint, mode)
+        header = Header(*size, len(symbols), coded.entropy, self._fingerprint, mode)
         return pack(header, coded.payload if side is None else join_payload(Parts(pack_side(side), coded.payload)))
 
     def _side(self, rgb: Image.Image, selection: Selection) -> Side | None:
@@ -256,17 +350,30 @@ class Codec:
 
     def _symbols(self, rgb: Image.Image, side: Side | None, progress: Progress | None = None) -> Symbols:
         config = self.package.config
-        h, w = self._latent_size(rgb.size)
-        symbols = np.empty((config.channels, h, w), np.uint8)
-        for tile in reported(self._tilings.encoder.tiles(*self._cells(rgb.size)), progress):
-            rows, columns = tile.scaled(config.stride // config.latent_stride)
-            symbols[:, rows.core, columns.core] = self._encode(rgb, side, tile)[:, rows.kept, columns.kept]
+        symbols = np.empty((config.channels, *self._latent_size(rgb.size)), np.uint8)
+        for place, latent in self._latents(rgb, side, progress):
+            symbols[place] = self._nearest(latent)
         if side is not None:
             symbols[:, ~self._positions(side.mask, rgb.size)] = config.levels // 2
         return symbols
 
-    def _encode(self, rgb: Image.Image, side: Side | None, tile: Tile) -> Symbols:
-        """The symbols (C, h, w) of a tile, context included."""
+    def _nearest(self, w: torch.Tensor) -> Symbols:
+        """Symbols of a latent of any shape."""
+        found: Symbols = self._compressor.q.symbols(w).to("cpu", torch.uint8).numpy()
+        return found
+
+    def _latents(
+        self, rgb: Image.Image, side: Side | None, progress: Progress | None
+    ) -> Iterator[tuple[Place, torch.Tensor]]:
+        """w tile by tile: where it belongs within (C, h, w), and what belongs there."""
+        config = self.package.config
+        for tile in reported(self._tilings.encoder.tiles(*self._cells(rgb.size)), progress):
+            rows, columns = tile.scaled(config.stride // config.latent_stride)
+            w = self._encode(rgb, side, tile)
+            yield (slice(None), rows.core, columns.core), w[:, rows.kept, columns.kept]
+
+    def _encode(self, rgb: Image.Image, side: Side | None, tile: Tile) -> torch.Tensor:
+        """w (C, h, w) of a tile, context included."""
         config = self.package.config
         rows, columns = tile.scaled(config.stride)
         part = rgb.crop((columns.before, rows.before, min(columns.after, rgb.width), min(rows.after, rgb.height)))
@@ -274,9 +381,8 @@ class Codec:
         with torch.inference_mode():
             x = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]  # (1, 3, H, W)
             s = (self._semantics(side, tile),) if side is not None and config.semantics_to_encoder else ()
-            latent = self._compressor.E(x.float() / 127.5 - 1, *s)
-            found = self._compressor.q.symbols(latent)[0]  # (C, h, w)
-        return found.to("cpu", torch.uint8).numpy()
+            latent: torch.Tensor = self._compressor.E(x.float() / 127.5 - 1, *s)
+        return latent[0]
 
     def _semantics(self, side: Side, tile: Tile) -> torch.Tensor:
         """s (1, classes + 1, H, W) of a tile, context included."""

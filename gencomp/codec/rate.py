@@ -24,6 +24,10 @@ class Limit(NamedTuple):
         """Whether a stream of `size` bytes for so many pixels keeps both limits."""
         return size <= self.size and bits_per_pixel(size, pixels) <= self.bpp
 
+    def most_bytes(self, pixels: int) -> float:
+        """The size in bytes that both limits allow for so many pixels; infinity without any."""
+        return min(self.size, math.floor(self.bpp * pixels / 8) if self.bpp < math.inf else math.inf)
+
     def refusal(self, smallest: int, pixels: int) -> RateError:
         """What to raise when the smallest stream, in bytes, is over the limit; its rate is rounded up."""
         asked = f"{self.size} bytes" if self.size < math.inf else f"{self.bpp:g} bits per pixel"
