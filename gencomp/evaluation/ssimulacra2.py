@@ -251,6 +251,7 @@ def _gaussian() -> tuple[float, ...]:
     rho = np.exp(-(SIGMA**2) * omega**2 / 2) / RADIUS  # (50)
     zeta = np.cross(p, r)
     zeta /= zeta[2]  # (52)
-    beta = np.linalg.solve([p, r, zeta], [1, RADIUS**2 - SIGMA**2, zeta @ rho])  # (53) to (56)
+    gamma = np.array([1.0, RADIUS**2 - SIGMA**2, float(zeta @ rho)])
+    beta = np.linalg.solve(np.stack([p, r, zeta]), gamma)  # (53) to (56)
     offsets = np.arange(1 - RADIUS, RADIUS)
     return tuple(float(tap) for tap in beta @ np.cos(np.outer(omega, offsets)))
