@@ -48,17 +48,13 @@ def refusals() -> Iterator[None]:
     """Turn what is wrong with pictures, models, weights and the installation into refusals."""
     try:
         from gencomp.evaluation.held_out import HeldOutError
-        from gencomp.evaluation.perceptual import MissingPackageError
         from gencomp.evaluation.practicality import PracticalityError
         from gencomp.evaluation.segmentation import SegmentationError
         from gencomp.models.package import PackageError
         from gencomp.weights.failure import MissingWeightsError
     except ModuleNotFoundError as error:
         raise RefusedError(f"comparing needs {error.name}: pip install 'gencomp[eval]'") from None
-    wrong = (
-        *(HeldOutError, PackageError, RateError, MissingWeightsError, MissingPackageError),
-        *(SegmentationError, PracticalityError),
-    )
+    wrong = (HeldOutError, PackageError, RateError, MissingWeightsError, SegmentationError, PracticalityError)
     try:
         yield
     except wrong as error:
@@ -66,7 +62,7 @@ def refusals() -> Iterator[None]:
 
 
 def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
-    """The quick metrics, or all, whose weights and packages are here; a line on stderr tells of the others.
+    """The quick metrics, or all, whose weights are here; a line on stderr tells of the others.
 
     `sets` is whether there are pictures enough for metrics of all at once.
     """

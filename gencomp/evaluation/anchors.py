@@ -95,7 +95,7 @@ def measure_anchors(
     A codec whose decoder is not Pillow has its decoded picture beside each file, as PNG. `protocols.json` says how the
     files and the figures were made, and `sets.csv` holds the figures of all pictures at once where `metrics` asks for
     them. The bytes written depend neither on `threads` nor on what the cache holds.
-    Raises MissingWeightsError or MissingPackageError.
+    Raises MissingWeightsError.
     """
     cache = cache or NoCache()
     measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None

@@ -134,8 +134,7 @@ class Comparison:
     """Works through a plan, and keeps every part of it in the cache, so that a run that was broken off goes on."""
 
     def __init__(self, plan: Plan, cache: Cache) -> None:
-        """Raises PackageError, HeldOutError for a model that needs label maps, MissingWeightsError or
-        MissingPackageError."""
+        """Raises PackageError, HeldOutError for a model that needs label maps, MissingWeightsError."""
         self._plan, self._cache = plan, cache
         package = load_package(plan.package)
         if package.config.mode == "sc":

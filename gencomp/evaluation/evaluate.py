@@ -147,7 +147,7 @@ def evaluate(
     `name` is the codec's name in `output/images.csv`; models of selective compression preserve the region `preserve`,
     nested ones keep their files within `max_bpp` bits per pixel (none: the codec's default). Raises PackageError,
     StreamError, HeldOutError when there are no pictures, or none with the label maps that selective compression needs,
-    or when the region or the rate does not fit one, MissingWeightsError or MissingPackageError.
+    or when the region or the rate does not fit one, or MissingWeightsError.
     """
     measurer, features = Measurer(metrics, cache), PatchFeatures(cache) if "kid" in metrics else None
     distance = Distance()

@@ -1,9 +1,8 @@
 """The metrics of a picture and its reconstruction: what each is, and what measures the chosen ones.
 
-PSNR is computed by torchmetrics, MS-SSIM in `ms_ssim`, the others in `perceptual`.
+PSNR is computed by torchmetrics, MS-SSIM in `ms_ssim`, SSIMULACRA2 in `ssimulacra2`, the others in `perceptual`.
 """
 
-import importlib.metadata
 import threading
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
@@ -18,6 +17,7 @@ from gencomp.evaluation import distribution, perceptual
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
 from gencomp.evaluation.ms_ssim import prepare as prepare_ms_ssim
 from gencomp.evaluation.rates import ChosenMetric, MetricName
+from gencomp.evaluation.ssimulacra2 import prepare as prepare_ssimulacra2
 from gencomp.weights.cache import weights_hash
 
 Pixels = NDArray[np.uint8]
@@ -41,8 +41,8 @@ class Metric(NamedTuple):
     """How it was computed, in one line: figures of different protocols are not comparable."""
     weights: tuple[str, ...] = ()
     """Names of the weights it uses."""
-    package: str = ""
-    """The package that computes it, where its version counts."""
+    version: str = ""
+    """Of its definition, where there are several."""
 
     @property
     def axis(self) -> str:
@@ -53,11 +53,6 @@ class Metric(NamedTuple):
     def hashes(self) -> dict[str, str]:
         """SHA-256 (hex) of the weights it uses, by their names."""
         return {name: weights_hash(name) for name in self.weights}
-
-    @property
-    def version(self) -> str:
-        """Of the package that computes it; empty where none counts."""
-        return importlib.metadata.version(self.package) if self.package else ""
 
     @property
     def identity(self) -> str:
@@ -91,8 +86,9 @@ METRICS: dict[MetricName, Metric] = {
         ),
         Metric(
             *("ssimulacra2", "SSIMULACRA2", "higher", "", 1),
-            "the ssimulacra2 package, full size, 8-bit sRGB; pictures under 8 pixels left out",
-            package="ssimulacra2",
+            "as the original program has it since April 2023, by its recursive Gaussian with zeros around the picture, "
+            "full size, 8-bit sRGB; pictures under 8 pixels left out",
+            version="2.1",
         ),
     )
 }
@@ -106,7 +102,7 @@ class Record(msgspec.Struct, frozen=True):
     better: Literal["higher", "lower"]
     protocol: str
     version: str
-    """Of the package that computes it; empty where none counts."""
+    """Of the metric's definition; empty where there is one alone."""
     weights: dict[str, str]
     """SHA-256 (hex) of the weights it used, by their names."""
 
@@ -142,7 +138,7 @@ class Measurer:
     """Measures pairs of uint8 pictures (H, W, 3) by those of the metrics named that compare pairs, and PSNR always.
 
     Its networks are loaded once, when it is made; it may be used by several threads. What a cache holds is not measured
-    again. Raises MissingWeightsError or MissingPackageError, both FileNotFoundError.
+    again. Raises MissingWeightsError, a FileNotFoundError.
     """
 
     def __init__(self, names: Iterable[ChosenMetric], cache: Cache | None = None) -> None:
@@ -216,7 +212,7 @@ def _preparing(name: MetricName) -> perceptual.Preparing:
     if name == "dists":
         return perceptual.dists()
     if name == "ssimulacra2":
-        return perceptual.ssimulacra2()
+        return prepare_ssimulacra2
     return perceptual.lpips("alex" if name == "lpips_alex" else "vgg")
 
 

@@ -1,16 +1,14 @@
-"""Perceptual distances between a picture and its reconstruction: LPIPS, DISTS, and SSIMULACRA2 where it is installed.
+"""Perceptual distances between a picture and its reconstruction: LPIPS and DISTS.
 
 Each is prepared once for an original, whose features serve every reconstruction of it.
 """
 
-import io
 import threading
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn.functional import interpolate
 
 from gencomp.models.dists import DISTS, load_dists
@@ -26,12 +24,7 @@ MapPreparing = Callable[[Pixels], Callable[[Pixels], NDArray[np.float32] | None]
 """(H, W, 3) original -> what gives the figure of its reconstructions by pixel, (H, W)."""
 SMALLEST_LPIPS_SIDE = 32
 SMALLEST_DISTS_SIDE = 16
-SMALLEST_SSIMULACRA2_SIDE = 8
 """Pixels."""
-
-
-class MissingPackageError(FileNotFoundError):
-    """A metric whose package is not installed; the message is one line that says what to do."""
 
 
 def lpips(backbone: Name) -> Preparing:
@@ -72,26 +65,6 @@ def dists() -> Preparing:
     return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(load_lpips(backbone, "vgg")))
 
 
-def ssimulacra2() -> Preparing:
-    """SSIMULACRA2 by the package of that name. Raises MissingPackageError."""
-    try:
-        from ssimulacra2 import compute_ssimulacra2
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"ssimulacra2 needs {error.name}: pip install 'gencomp[eval]', or leave it out of evaluation.metrics"
-        ) from None
-
-    def prepare(x: Pixels) -> Prepared:
-        def measure(y: Pixels) -> float | None:
-            if min(x.shape[:2]) < SMALLEST_SSIMULACRA2_SIDE:
-                return None
-            return float(compute_ssimulacra2(_file(x), _file(y)))
-
-        return measure
-
-    return prepare
-
-
 class _FirstBlock:
     """What VGG16's first block makes of a picture, of which each thread remembers the last one: LPIPS and DISTS both
     begin with it, an eighth of their work."""
@@ -130,10 +103,3 @@ def _prepared_by(network: LPIPS | DISTS, smallest: int, first: _FirstBlock | Non
 
 def _tensor(x: Pixels) -> torch.Tensor:
     return torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1  # (1, 3, H, W)
-
-
-def _file(x: Pixels) -> io.BytesIO:
-    buffer = io.BytesIO()
-    Image.fromarray(x).save(buffer, "PPM")
-    buffer.seek(0)
-    return buffer
