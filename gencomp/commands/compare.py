@@ -14,9 +14,9 @@ from gencomp.commands.comparing import (
     output_option,
     package_of,
     refusals,
-    threads,
 )
 from gencomp.commands.options import FilePath, model_option
+from gencomp.data.processors import processors as threads
 from gencomp.files import check_source
 
 

@@ -1,6 +1,5 @@
 """What `gencomp compare` and `gencomp evaluate` share: which metrics can be measured here, and a folder of results."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +122,3 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
     page = output / "index.html"
     pictures = sum(pictures.number for pictures in sets)
     say(page, f"{page}: {pictures} {'picture' if pictures == 1 else 'pictures'}, {page.stat().st_size / 1e6:.1f} MB")
-
-
-def threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

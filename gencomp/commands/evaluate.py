@@ -15,9 +15,9 @@ from gencomp.commands.comparing import (
     output_option,
     package_of,
     refusals,
-    threads,
 )
 from gencomp.commands.options import FilePath, model_option
+from gencomp.data.processors import processors as threads
 from gencomp.files import RefusedError
 
 RATES = (0.0181, 0.0363, 0.0513, 0.0726)

@@ -26,10 +26,11 @@ from gencomp.data.forecast import amount, forecast, in_tar
 from gencomp.data.manifest import REFUSALS, Annotation, Part, RawItem, RawManifest, RawSidecar, tally
 from gencomp.data.partitions import FEW, ItemRecord, Records, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
+from gencomp.data.processors import processors
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.rows import Rows, rows
 from gencomp.data.selection import Size, select
-from gencomp.data.workers import at_once, processors
+from gencomp.data.workers import at_once
 
 X = TypeVar("X")
 Y = TypeVar("Y")
