@@ -129,12 +129,6 @@ def chosen(requests: Iterable[Request], subset: Subset, listing: Rows) -> Chosen
     return Chosen(listing)
 
 
-def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
-    for request in requests:
-        vet(request)
-        yield request
-
-
 def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[str, Partition]:
     """Requests sorted by (split, id) in partitions of at most `size`, each of one split, as files in `folder`."""
     found: dict[str, Partition] = {}
@@ -168,6 +162,12 @@ def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig,
     if not count:
         tar.unlink()
     return RawRecord(items=items, part=described(tar, count) if count else None)
+
+
+def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
+    for request in requests:
+        vet(request)
+        yield request
 
 
 def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: DatasetConfig, folder: Path) -> str:
