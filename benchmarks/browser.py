@@ -7,16 +7,14 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.serving.served import PATIENCE
-
+PATIENCE = 120
+"""Seconds that it may take to answer, or a page to become what is waited for, on a busy machine."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--mute-audio"),
@@ -28,16 +26,6 @@ QUIET = (
 def chromium() -> str | None:
     """Where a Chromium is: what GENCOMP_CHROMIUM names, or on the path."""
     return os.environ.get("GENCOMP_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@contextmanager
-def browsing(folder: Path) -> "Iterator[Browser]":
-    """A browser that keeps its files in `folder`; the test is skipped where there is none."""
-    command = chromium()
-    if command is None:
-        pytest.skip("no Chromium is on the path; GENCOMP_CHROMIUM may name one")
-    with closing(Browser(command, folder)) as browser:
-        yield browser
 
 
 class Browser:

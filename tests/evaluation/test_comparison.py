@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from benchmarks.browser import Browser, chromium
 from gencomp.cli import main
 from gencomp.codec.container import describe
 from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
@@ -22,7 +23,6 @@ from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Practicality, write_practicality
 from gencomp.evaluation.rates import read_rows
 from tests.evaluation.conftest import make_package, photograph
-from tests.serving.browser import Browser, chromium
 
 
 def run(*arguments: str | Path) -> Result:
