@@ -7,15 +7,12 @@ commands that run networks, so that the others start fast.
 import functools
 import io
 import json
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -33,6 +30,7 @@ from gencomp.codec.container import (
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.commands.compare import compare
 from gencomp.commands.data import data
+from gencomp.commands.ending import ended_in_order
 from gencomp.commands.evaluate import evaluate
 from gencomp.commands.export import export
 from gencomp.commands.models import cache, has_store, models
@@ -69,7 +67,6 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
 """Of pictures that are looked for in folders."""
 STREAM_ENDING = ".gnc"
-ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Of a folder, look into its folders too.")
@@ -94,7 +91,7 @@ class OneLineGroup(click.Group):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
-            with _ended_in_order():
+            with ended_in_order():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
@@ -103,27 +100,6 @@ class OneLineGroup(click.Group):
         except Exception as error:  # users get one line, whatever failed
             click.echo(f"gencomp: {one_line(error)}", err=True)
             ctx.exit(2 if _is_refusal(error) else 1)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: nothing unfinished is left, no terminal without a cursor."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    for number, handler in before.items():
-        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})

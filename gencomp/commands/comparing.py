@@ -64,6 +64,17 @@ def refusals() -> Iterator[None]:
         raise RefusedError(str(error)) from None
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Where a signal ends the work, say that what was done of it need not be done again."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        kept = "what was coded and measured is kept, and the same command goes on from there"
+        click.echo(f"gencomp: ended early; {kept}", err=True)
+        raise
+
+
 def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
     """The quick metrics, or all, whose weights and packages are here; a line on stderr tells of the others.
 

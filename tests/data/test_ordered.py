@@ -38,3 +38,12 @@ def test_each_thread_is_prepared_before_it_works() -> None:
     prepared = set[int]()
     by = set(in_order(lambda _: threading.get_ident(), range(50), 3, lambda: prepared.add(threading.get_ident())))
     assert by <= prepared and threading.get_ident() not in prepared
+
+
+def test_what_is_under_way_is_not_waited_for_where_no_more_is_taken() -> None:
+    free, begun = threading.Event(), time.monotonic()
+    results = in_order(lambda number: number == 0 or free.wait(600), range(10), 2)
+    assert next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - begun < 60
+    free.set()
