@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.browser import Browser, chromium
 from benchmarks.rows import Bar, Row, arguments, finish, measured, say
 from gencomp.evaluation.cache import picture_digest
 from gencomp.evaluation.classical import CODECS, setting_name
@@ -27,7 +28,6 @@ from gencomp.evaluation.protocols import protocols
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.report import GALLERY_BYTES
 from gencomp.evaluation.summary import sentences
-from tests.serving.browser import Browser, chromium
 
 PICTURES = 24
 OPEN = Bar("<=", 2.0)

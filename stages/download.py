@@ -14,6 +14,7 @@ from gencomp.data.dataset import (
     CityscapesSource,
     DatasetConfig,
     FolderSource,
+    LicensedSource,
     ListSource,
     OpenImagesSource,
     SampleSource,
@@ -57,7 +58,7 @@ def main(dataset: str) -> None:
 def _guard(source: SourceConfig) -> Callable[[Request], None]:
     """What raises StageError for an image that may not be passed on, in a checkout that may pass it on; for Cityscapes,
     that is raised before anything is listed."""
-    if isinstance(source, SampleSource | FolderSource) or source.remotes_are_private:
+    if not isinstance(source, LicensedSource) or source.remotes_are_private:
         return lambda _: None
     found = public_remotes(Path(".dvc"))
 

@@ -374,6 +374,34 @@ cli.main(["info", "photo.gnc"])
     assert [path.name for path in Path().iterdir()] == ["photo.gnc"]
 
 
+@pytest.mark.parametrize(("number", "work"), [(signal.SIGTERM, 600), (signal.SIGINT, 600), (signal.SIGHUP, 1)])
+def test_an_ended_command_waits_for_threads_a_moment_and_no_longer(number: signal.Signals, work: int) -> None:
+    program = f"""
+import signal, threading, time
+from gencomp.commands import ending
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ending.GRACE = {0.5 if work == 600 else 600}
+
+def worker():
+    time.sleep({work})
+    print("done", flush=True)
+
+with ending.ended_in_order():
+    threading.Thread(target=worker).start()
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
+    assert (out, errors) == ("done\n" if work == 1 else "", "Aborted!\n" if number == signal.SIGINT else "")
+
+
 def test_a_user_without_a_home_can_do_all_but_pull(
     run: Run, photo: Path, light: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,10 @@ from gencomp.commands.comparing import (
     output_option,
     package_of,
     refusals,
-    threads,
+    resumable,
 )
 from gencomp.commands.options import FilePath, model_option
+from gencomp.data.processors import processors as threads
 from gencomp.files import check_source
 
 
@@ -49,7 +50,7 @@ def compare(
     for image in images:
         check_source(image)
     check_output(output)
-    with refusals():
+    with resumable(), refusals():
         from gencomp.evaluation.comparison import Pictures, Plan
         from gencomp.evaluation.held_out import file_images
         from gencomp.evaluation.ladders import FINE_LADDERS, FULL_FINE_LADDERS

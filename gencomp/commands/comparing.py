@@ -1,6 +1,5 @@
 """What `gencomp compare` and `gencomp evaluate` share: which metrics can be measured here, and a folder of results."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +60,17 @@ def refusals() -> Iterator[None]:
         raise RefusedError(str(error)) from None
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Where a signal ends the work, say that what was done of it need not be done again."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        kept = "what was coded and measured is kept, and the same command goes on from there"
+        click.echo(f"gencomp: ended early; {kept}", err=True)
+        raise
+
+
 def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
     """The quick metrics, or all, whose weights are here; a line on stderr tells of the others.
 
@@ -119,8 +129,3 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
     page = output / "index.html"
     pictures = sum(pictures.number for pictures in sets)
     say(page, f"{page}: {pictures} {'picture' if pictures == 1 else 'pictures'}, {page.stat().st_size / 1e6:.1f} MB")
-
-
-def threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

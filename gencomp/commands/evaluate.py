@@ -15,9 +15,10 @@ from gencomp.commands.comparing import (
     output_option,
     package_of,
     refusals,
-    threads,
+    resumable,
 )
 from gencomp.commands.options import FilePath, model_option
+from gencomp.data.processors import processors as threads
 from gencomp.files import RefusedError
 
 RATES = (0.0181, 0.0363, 0.0513, 0.0726)
@@ -104,7 +105,7 @@ def evaluate(
         raise RefusedError("--segmentation and --labels go together: a network, and what it should see")
     if labels is not None and len(folders) > 1:
         raise RefusedError("--labels are those of one FOLDER: evaluate the others by themselves")
-    with refusals():
+    with resumable(), refusals():
         from gencomp.evaluation.comparison import Pictures, Plan
         from gencomp.evaluation.held_out import file_images, picture_files, picture_key
         from gencomp.evaluation.ladders import FULL_LADDERS, LADDERS

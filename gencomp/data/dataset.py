@@ -108,8 +108,16 @@ class PackedSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return {"train": self.train, "val": self.val, "test": self.test}[split]
 
 
+class LicensedSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A source of images that may have come on terms by which they may not be passed on."""
+
+    remotes_are_private: bool = False
+    """Owns up to DVC remotes that look public being private. Without it they keep images that may not be passed on from
+    being fetched: those whose licence says so, and Cityscapes."""
+
+
 class OpenImagesSource(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
+    LicensedSource, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="openimages"
 ):
     """The Open Images bucket, or any bucket or folder laid out like it. A URL may also be a local path."""
 
@@ -127,9 +135,6 @@ class OpenImagesSource(
     """The object masks; none: no label maps."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
-    remotes_are_private: bool = False
-    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
-    may not be passed on from being fetched."""
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.archives is None):
@@ -139,16 +144,13 @@ class OpenImagesSource(
 
 
 class CityscapesSource(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="cityscapes"
+    LicensedSource, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="cityscapes"
 ):
     """The Cityscapes archives, or the folders that they unpack to."""
 
     root: str
     """URL or local path of the folder with both `*_trainvaltest.zip`, or with `leftImg8bit/` and `gtFine/` unpacked.
     An archive that a local folder lacks is fetched into it where the environment names an account."""
-    remotes_are_private: bool = False
-    """Owns up to DVC remotes that look public being private. Without it they keep this dataset, which may not be passed
-    on, from being fetched."""
 
 
 class FolderSource(
@@ -166,7 +168,7 @@ class FolderSource(
     """Names of the label ids 0, 1, ...; 255 in a label map means unlabelled. Empty: no label maps."""
 
 
-class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="tars"):
+class TarSource(LicensedSource, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="tars"):
     """A folder of tars of photographs, such as img2dataset or WebDataset write them, read in place."""
 
     root: str
@@ -176,12 +178,9 @@ class TarSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Share of the images held out as split `val`, chosen by name; unused where tars name their splits."""
     classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=255)] = ()
     """Names of the label ids 0, 1, ... of the label maps `<key>.labels.png`; 255 means unlabelled. Empty: none."""
-    remotes_are_private: bool = False
-    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
-    may not be passed on from being fetched."""
 
 
-class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
+class ListSource(LicensedSource, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="list"):
     """A list of images, such as standard sets come with. A URL may also be a local path."""
 
     list: str
@@ -196,9 +195,6 @@ class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Column of the CSV that holds train, validation (or val) or test; empty: `validation_share` tells."""
     license: str | None = None
     """Terms of the whole set, which travel with each of its images."""
-    remotes_are_private: bool = False
-    """Owns up to DVC remotes that look public being private. Without it they keep images whose licence says that they
-    may not be passed on from being fetched."""
     reduced: Reduction | None = None
     """The recipe by which images are selected and reduced as they arrive; originals are not kept. None: they are."""
 

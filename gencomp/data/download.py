@@ -9,11 +9,10 @@ import hashlib
 import itertools
 import shutil
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,15 +23,14 @@ from gencomp.data.failure import DataError, Rejected
 from gencomp.data.fetch import TRANSIENT
 from gencomp.data.forecast import amount, forecast, in_tar
 from gencomp.data.manifest import REFUSALS, Annotation, Part, RawItem, RawManifest, RawSidecar, tally
+from gencomp.data.ordered import in_order
 from gencomp.data.partitions import FEW, ItemRecord, Records, described, finish, fresh, part_name
 from gencomp.data.photograph import examine
+from gencomp.data.processors import processors
 from gencomp.data.request import Reader, Request, Source
 from gencomp.data.rows import Rows, rows
 from gencomp.data.selection import Size, select
-from gencomp.data.workers import at_once, processors
-
-X = TypeVar("X")
-Y = TypeVar("Y")
+from gencomp.data.workers import at_once
 
 
 class Partition(NamedTuple):
@@ -131,12 +129,6 @@ def chosen(requests: Iterable[Request], subset: Subset, listing: Rows) -> Chosen
     return Chosen(listing)
 
 
-def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
-    for request in requests:
-        vet(request)
-        yield request
-
-
 def partitioned(requests: Iterable[Request], size: int, folder: Path) -> dict[str, Partition]:
     """Requests sorted by (split, id) in partitions of at most `size`, each of one split, as files in `folder`."""
     found: dict[str, Partition] = {}
@@ -172,19 +164,10 @@ def fetch_partition(partition: Partition, reader: Reader, config: DatasetConfig,
     return RawRecord(items=items, part=described(tar, count) if count else None)
 
 
-def in_order(function: Callable[[X], Y], arguments: Iterable[X], threads: int) -> Iterator[Y]:
-    """The results of a function in the order of its arguments, computed by threads at most twice their number ahead."""
-    with ThreadPoolExecutor(threads) as executor:
-        pending: deque[Future[Y]] = deque()
-        try:
-            for argument in arguments:
-                pending.append(executor.submit(function, argument))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            executor.shutdown(cancel_futures=True)
+def _vetted(requests: Iterable[Request], vet: Callable[[Request], None]) -> Iterator[Request]:
+    for request in requests:
+        vet(request)
+        yield request
 
 
 def _foreseen(dataset: str, left: Sequence[Partition], reader: Reader, config: DatasetConfig, folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dask
 
 from gencomp.data.failure import DataError
+from gencomp.data.processors import processors
 
 if TYPE_CHECKING:  # it takes most of a second, and little work needs no cluster
     from distributed import Client, Future
@@ -48,11 +49,6 @@ def worker_count() -> int:
             raise DataError(f"GENCOMP_WORKERS={chosen} is no number of processes")
         return int(chosen)
     return processors()
-
-
-def processors() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def results(

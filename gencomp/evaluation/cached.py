@@ -19,6 +19,7 @@ from gencomp.evaluation.cache import Cache, digest, picture_digest
 from gencomp.evaluation.classical import ClassicalCodec, setting_name
 from gencomp.evaluation.evaluate import code
 from gencomp.evaluation.gallery import webp
+from gencomp.evaluation.interruption import go_on
 from gencomp.evaluation.metrics import Figures, Original
 
 Pixels = NDArray[np.uint8]
@@ -167,6 +168,7 @@ def _file(
         return File(
             kept.data, kept.decoded, kept.exactness, lambda: _pixels(png()) if keep_picture else decode(data), png
         )
+    go_on()
     made = make()
     kept = _Kept(made.data, picture_digest(made.decoded), made.exactness)
     picture = _png(made.decoded) if keep_picture else None

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from gencomp.evaluation.interruption import go_on
+
 TIMEOUT = 300.0
 """Seconds that one run of a program may take."""
+LOOK = 0.2
+"""Seconds after which it is looked again whether anybody waits for it."""
 J2K_COMMENT = 0xFF64
 J2K_START_OF_TILE = 0xFF90
 
@@ -244,14 +249,33 @@ def _call(command: Sequence[str], result: Path) -> None:
 
 
 def _run(program: str, command: Sequence[str], data: bytes = b"") -> bytes:
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        raise ClassicalCodecError(f"{program} did not end within {TIMEOUT:.0f} s") from None
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise ClassicalCodecError(f"{program} failed with exit code {done.returncode}: {said[0]}")
-    return done.stdout
+    with tempfile.TemporaryFile() as given:
+        given.write(data)
+        given.seek(0)
+        with subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                output, errors = _said(process)
+            except subprocess.TimeoutExpired:
+                raise ClassicalCodecError(f"{program} did not end within {TIMEOUT:.0f} s") from None
+            finally:
+                process.kill()  # where it has not ended by itself
+    if process.returncode != 0:
+        said = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        raise ClassicalCodecError(f"{program} failed with exit code {process.returncode}: {said[0]}")
+    return output
+
+
+def _said(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """Standard output and standard error of a program. Raises TimeoutExpired, and InterruptedError soon after that is
+    due; so it is given no input here, of which `communicate` loses the rest when it is called again."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return process.communicate(timeout=LOOK)
+        except subprocess.TimeoutExpired:
+            go_on()
+            if time.monotonic() > deadline:
+                raise
 
 
 def _missing_in_pillow(feature: str) -> Callable[[], str | None]:

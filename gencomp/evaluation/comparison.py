@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import tarfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
 from gencomp.evaluation.gallery import Candidates, Source, anchor_picture, candidates, gather
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample, update_digest
+from gencomp.evaluation.interruption import ends_with, go_on
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.practicality import Practicality
@@ -244,9 +246,18 @@ class Comparison:
         return _Measured(known, seen.hexdigest(), violations, mismatches)
 
     def _coded(self, images: Iterable[HeldOutImage]) -> Iterator[_Picture]:
-        """What became of each picture; the next one is worked on while one is waited for, so that no thread idles."""
-        # oneDNN does not hear of the number of threads that another thread has set.
-        pool = ThreadPoolExecutor(self._plan.threads, initializer=torch.set_num_threads, initargs=(1,))
+        """What became of each picture; the next one is worked on while one is waited for, so that no thread idles.
+
+        Where no more of them are taken, threads end after the part that they are at, and are not waited for: a part may
+        take a minute.
+        """
+        left = threading.Event()
+
+        def prepare() -> None:
+            torch.set_num_threads(1)  # oneDNN does not hear of the number of threads that another thread has set
+            ends_with(left)
+
+        pool = ThreadPoolExecutor(self._plan.threads, initializer=prepare)
         try:
             begun: deque[_Begun] = deque()
             for image in images:
@@ -256,7 +267,8 @@ class Comparison:
             while begun:
                 yield begun.popleft().done()
         finally:
-            pool.shutdown(cancel_futures=True)
+            left.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, image: HeldOutImage, pool: ThreadPoolExecutor) -> _Begun:
         """Hand out the work on a picture: first the model's, which others may wait for, then the slow codecs'."""
@@ -341,6 +353,7 @@ class Comparison:
 
 
 def _figured(setting: str, file: File, original: Original, *, picture: bool) -> _Coded:
+    go_on()
     png = file.png() if picture else b""
     return _Coded(setting, file.data, file.figures(original), file.exactness, png)
 

@@ -25,7 +25,7 @@ from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.perceptual import MapPreparing, lpips_map
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
-from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError
+from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError, Sight
 from gencomp.evaluation.selective import (
     Selective,
     SelectiveRow,
@@ -99,15 +99,16 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 class Recognition:
     """What a network sees in originals and in their reconstructions, against the true labels."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, cache: Cache | None = None) -> None:
+        self.network, self.cache = network, cache
         self.originals, self.decoded = Confusion(len(network.classes)), Confusion(len(network.classes))
 
     def add(self, image: HeldOutImage, labels: NDArray[np.integer], decoded: NDArray[np.uint8]) -> None:
         """A picture with its true label ids (H, W). Raises HeldOutError."""
+        sight = Sight(self.network, labels, self.cache)
         try:
-            self.originals.add(labels, self.network.draw(image.pixels))
-            self.decoded.add(labels, self.network.draw(decoded))
+            self.originals.pictures.append(sight(image.pixels))
+            self.decoded.pictures.append(sight(decoded))
         except SegmentationError as error:
             raise HeldOutError(f"{image.key}: {error}") from None
 
@@ -155,7 +156,7 @@ def evaluate(
     outside = lpips_map("alex") if package.config.mode == "sc" and "lpips_alex" in metrics else None
     codec = Codec.from_package(package)
     limit = max_bpp if package.config.nested else None
-    seen, recognition = hashlib.sha256(), Recognition(network) if network else None
+    seen, recognition = hashlib.sha256(), Recognition(network, cache) if network else None
     results: list[_Evaluated] = []
     with whole_folder(output) as folder:
         (folder / "streams").mkdir()

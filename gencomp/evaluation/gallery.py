@@ -5,13 +5,13 @@ import io
 import itertools
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gencomp.data.ordered import in_order
 from gencomp.evaluation.classical import CODECS, ClassicalCodecError, archived_picture
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all
@@ -217,9 +217,8 @@ def make_scene(
             title = CODECS[row.codec].title
             picture = Picture(f"{row.codec}-{row.setting}", title, row=row, matches=matches, when=list(matches))
             shown.append((picture, pixels))
-    with ThreadPoolExecutor(source.threads) as pool:
-        sources = pool.map(embedded, [pixels for _, pixels in shown])
-        pictures = [picture._replace(source=uri) for (picture, _), uri in zip(shown, sources, strict=True)]
+    sources = in_order(embedded, [pixels for _, pixels in shown], source.threads)
+    pictures = [picture._replace(source=uri) for (picture, _), uri in zip(shown, sources, strict=True)]
     return Scene(image.key, width, height, pictures)
 
 

@@ -1,5 +1,6 @@
 """What a segmentation network still sees in the pictures of models, and of codecs at the bytes of each model."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cells import Cell, Table, fixed, number
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.entry import Entry
@@ -22,7 +23,7 @@ from gencomp.evaluation.segmentation import (
     Pixels,
     Scores,
     SegmentationError,
-    counted,
+    Sight,
     interval,
 )
 
@@ -95,14 +96,15 @@ def recognise(
             one.too_large += match.too_large
 
     for image in images:
-        files = _Counted(network, true_labels(labels, image.key), picture, cache or NoCache())
+        sight = Sight(network, true_labels(labels, image.key), cache)
+        in_file = functools.cache(lambda row, sight=sight: sight(picture(row)))
         try:
-            count(ORIGINALS, "", files.pixels(image.pixels), None)
+            count(ORIGINALS, "", sight(image.pixels), None)
             for entry in entries:
                 own = entry.rows[image.key]
-                count(entry.name, "", files.file(own), Match(own, too_large=False))
+                count(entry.name, "", in_file(own), Match(own, too_large=False))
                 for codec, match in matches[entry.name][image.key].items():
-                    count(CODECS[codec].title, entry.name, files.file(match.row), match)
+                    count(CODECS[codec].title, entry.name, in_file(match.row), match)
         except SegmentationError as error:
             raise HeldOutError(f"{image.key}: {error}") from None
     if not any(counts.any() for counts in seen[ORIGINALS, ""].confusion.pictures):
@@ -130,32 +132,6 @@ def recognised_table(found: Sequence[Recognised], network: Network) -> Table:
     )
     columns = ("Codec", "Bits per pixel", "mIoU", "Pixel accuracy", "Cannot go this low")
     return Table("What a segmentation network still sees", note, columns, rows)
-
-
-class _Counted:
-    """What the network sees in the files of one picture, each drawn once at most, counted against its true labels."""
-
-    def __init__(self, network: Network, truth: Ids, picture: Callable[[RateRow], Pixels], cache: Cache) -> None:
-        self.network, self.truth, self.picture, self.cache = network, truth, picture, cache
-        self.labels = digest(str(truth.dtype), str(truth.shape), np.ascontiguousarray(truth).tobytes())
-        self.known: dict[RateRow, Counts] = {}
-
-    def file(self, row: RateRow) -> Counts:
-        """Of an encoded file."""
-        if row not in self.known:
-            self.known[row] = self.pixels(self.picture(row))
-        return self.known[row]
-
-    def pixels(self, x: Pixels) -> Counts:
-        """Of a picture. Raises SegmentationError."""
-        K = len(self.network.classes)
-        key = digest("confusion", self.network.identity, self.labels, picture_digest(x))
-        data = self.cache.get(key)
-        if data is not None and len(data) == 8 * K * (K + 1):
-            return np.frombuffer(data, np.int64).reshape(K, K + 1)
-        counts = counted(self.truth, self.network.draw(x), K)
-        self.cache.put(key, counts.tobytes())
-        return counts
 
 
 def _line(name: str, beside: str, one: Contestant) -> Recognised:

@@ -21,7 +21,7 @@ from gencomp.data.dataset import SegmentationNetwork
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
-from gencomp.evaluation.cache import digest
+from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
 from gencomp.weights.arrays import torch_arrays
 from gencomp.weights.failure import WeightsError
@@ -104,6 +104,26 @@ class Confusion:
         stack = np.stack(self.pictures).astype(np.float64)  # (N, K, K + 1)
         draws = np.random.default_rng(0).multinomial(len(stack), [1 / len(stack)] * len(stack), RESAMPLES)
         return np.array([np.nanmean(intersection_over_union(np.tensordot(draw, stack, 1))) for draw in draws])
+
+
+class Sight:
+    """What a network sees in an original and in its reconstructions, counted against the true labels (H, W); where a
+    cache holds what was counted, the network does not look again."""
+
+    def __init__(self, network: Network, truth: Ids, cache: Cache | None = None) -> None:
+        self.network, self.truth, self.cache = network, truth, cache or NoCache()
+        self.labels = digest(str(truth.dtype), str(truth.shape), np.ascontiguousarray(truth).tobytes())
+
+    def __call__(self, x: Pixels) -> Counts:
+        """Of a picture (H, W, 3). Raises SegmentationError."""
+        K = len(self.network.classes)
+        key = digest("confusion", self.network.identity, self.labels, picture_digest(x))
+        data = self.cache.get(key)
+        if data is not None and len(data) == 8 * K * (K + 1):
+            return np.frombuffer(data, np.int64).reshape(K, K + 1)
+        counts = counted(self.truth, self.network.draw(x), K)
+        self.cache.put(key, counts.tobytes())
+        return counts
 
 
 def counted(truth: Ids, drawn: Ids, classes: int) -> Counts:

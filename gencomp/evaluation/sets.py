@@ -1,12 +1,10 @@
 """KID and FID of the files at hand: which settings are looked at, and what they are as sets."""
 
-import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from gencomp.data.ordered import in_order
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import Distance, Features, PatchFeatures, Pixels, SetRow
 from gencomp.evaluation.held_out import HeldOutImage
@@ -38,28 +36,21 @@ def measure_sets(
 ) -> list[SetRow]:
     """One (codec, setting) after another, so that the features of one alone are in use; `picture` decodes a row.
     Features are computed by threads."""
+
+    def computed(pictures: Iterable[tuple[str, Pixels]]) -> Iterator[tuple[str, Features]]:
+        return in_order(lambda one: (one[0], features(one[1])), pictures, threads, _compute_alone)
+
+    originals = dict(computed((image.key, image.pixels) for image in images))
     found = []
-    # oneDNN does not hear of the number of threads that another thread has set.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        computed = functools.partial(_computed, pool, features, 2 * threads)
-        originals = dict(computed((image.key, image.pixels) for image in images))
-        for codec, setting in wanted:
-            distance = Distance()
-            chosen = (row for row in rows if (row.codec, row.setting) == (codec, setting))
-            for key, decoded in computed((row.key, picture(row)) for row in chosen):
-                distance.add(originals[key], decoded)
-            found.append(SetRow(codec, setting, distance.figures()))
+    for codec, setting in wanted:
+        distance = Distance()
+        chosen = (row for row in rows if (row.codec, row.setting) == (codec, setting))
+        for key, decoded in computed((row.key, picture(row)) for row in chosen):
+            distance.add(originals[key], decoded)
+        found.append(SetRow(codec, setting, distance.figures()))
     return found
 
 
-def _computed(
-    pool: ThreadPoolExecutor, features: PatchFeatures, ahead: int, pictures: Iterable[tuple[str, Pixels]]
-) -> Iterator[tuple[str, Features]]:
-    """Key and features of each picture in turn, of which no more than `ahead` wait."""
-    pending: deque[tuple[str, Future[Features]]] = deque()
-    for key, pixels in pictures:
-        pending.append((key, pool.submit(features, pixels)))
-        if len(pending) > ahead:
-            first, future = pending.popleft()
-            yield first, future.result()
-    yield from ((key, future.result()) for key, future in pending)
+def _compute_alone() -> None:
+    """In each thread, since oneDNN does not hear of the number of threads that another one has set."""
+    torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from gencomp.models.features import IMAGENET_MEAN, IMAGENET_STD
-from gencomp.models.vgg16 import POOLED_BEFORE, TAPS, WIDTHS
+from gencomp.models.vgg16 import POOLED_BEFORE, TAPS, WIDTHS, block
 
 CHANNELS = (3, *(WIDTHS[tap] for tap in TAPS))
 """Of the image and of the five feature maps behind it."""
@@ -53,18 +53,21 @@ class DISTS(nn.Module):
 
     def features(self, x: Tensor, first: Tensor | None = None) -> list[Tensor]:
         """Of pictures in [-1, 1]: themselves in [0, 1] and relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3. `first`:
-        relu1_2, where that is known."""
-        features = [(x + 1) / 2]
-        x = (features[0] - self.mean) / self.std if first is None else first
-        if first is not None:
-            features.append(first)
-        for index in range(0 if first is None else TAPS[0] + 1, len(self.convolutions)):
+        what `first_block` says of them, where that is known."""
+        image = (x + 1) / 2
+        x = self.first_block(x) if first is None else first
+        features = [image, x]
+        for index in range(TAPS[0] + 1, len(self.convolutions)):
             if index in POOLED_BEFORE:
                 x = self._pooled(x)
             x = torch.relu_(self.convolutions[index](x))
             if index in TAPS:
                 features.append(x)
         return features
+
+    def first_block(self, x: Tensor) -> Tensor:
+        """relu1_2 of pictures (N, 3, H, W) in [-1, 1]."""
+        return block(((x + 1) / 2 - self.mean) / self.std, self.convolutions[: TAPS[0] + 1])
 
     @staticmethod
     def _pooled(x: Tensor) -> Tensor:

@@ -80,10 +80,7 @@ class LPIPS(nn.Module):
 
     def first_block(self, x: Tensor) -> Tensor:
         """The first layer that is compared, as it is, of pictures (N, 3, H, W) in [-1, 1]."""
-        x = (x - self.shift) / self.scale
-        for convolution in self.convolutions[: self.taps[0] + 1]:
-            x = torch.relu_(convolution(x))
-        return x
+        return vgg16.block((x - self.shift) / self.scale, self.convolutions[: self.taps[0] + 1])
 
 
 def _of_unit_length(x: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.browser import Browser
 from benchmarks.page import OPEN, PICTURES, SIZE, build, opened
 from gencomp.evaluation.held_out import HeldOutImage
 from tests.evaluation.conftest import photograph
-from tests.serving.browser import Browser, browsing
+from tests.serving.browser import browsing
 
 
 @pytest.fixture(scope="module")

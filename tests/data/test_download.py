@@ -1,6 +1,5 @@
 """Every image asked for ends in the manifest, and what is kept is kept as it was."""
 
-import itertools
 import json
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 from gencomp.data import manifest
 from gencomp.data.archive import read_samples
 from gencomp.data.dataset import CleanSelection, DatasetConfig, PaperSelection, PlainSelection, Subset
-from gencomp.data.download import chosen, download, in_order, partitioned
+from gencomp.data.download import chosen, download, partitioned
 from gencomp.data.failure import DataError
 from gencomp.data.fetch import Fetcher
 from gencomp.data.manifest import RawManifest, RawSidecar
@@ -263,31 +262,6 @@ def test_a_dataset_section_is_strict() -> None:
     for wrong in ({"source": {"kind": "tape"}}, {"shard_samples": 0}, {"maximum_missing": 2.0}, {"colour": 1}):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(base | wrong, DatasetConfig)
-
-
-def test_results_come_in_order_whatever_their_time_and_not_far_ahead() -> None:
-    begun: list[int] = []
-
-    def slow(number: int) -> int:
-        begun.append(number)
-        time.sleep(0.02 if number % 3 else 0.06)
-        return number * number
-
-    results = in_order(slow, itertools.count(), 4)
-    assert list(itertools.islice(results, 40)) == [number * number for number in range(40)]
-    assert len(begun) <= 40 + 2 * 4 + 1
-    results.close()  # type: ignore[attr-defined]
-    assert len(begun) <= 40 + 2 * 4 + 1
-
-
-def test_an_unexpected_error_of_a_thread_ends_the_partition() -> None:
-    def broken(number: int) -> int:
-        if number == 5:
-            raise OSError("disk full")
-        return number
-
-    with pytest.raises(OSError, match="disk full"):
-        list(in_order(broken, range(100), 3))
 
 
 @pytest.mark.parametrize("connections", [1, 8])

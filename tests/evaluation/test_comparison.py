@@ -3,6 +3,12 @@
 import html
 import io
 import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from benchmarks.browser import Browser, chromium
 from gencomp.cli import main
 from gencomp.codec.container import describe
 from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
@@ -22,7 +29,6 @@ from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Practicality, write_practicality
 from gencomp.evaluation.rates import read_rows
 from tests.evaluation.conftest import make_package, photograph
-from tests.serving.browser import Browser, chromium
 
 
 def run(*arguments: str | Path) -> Result:
@@ -184,11 +190,59 @@ def test_a_run_that_was_broken_off_leaves_nothing_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(ClassicalCodec, "round_trip", broken)
         assert run(*arguments).exit_code == 1
+    for thread in threading.enumerate():  # what was under way is not waited for
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(60)
     done = len(count_encodings)
     assert not (tmp_path / "out").exists()
     assert run(*arguments).exit_code == 0
     whole = len(read_rows(tmp_path / "out" / folder.name / "anchors/images.csv"))
     assert len(count_encodings) == whole and done >= 20
+
+
+def test_a_signal_ends_it_in_the_midst_of_a_part_and_it_goes_on_to_the_same_end(
+    folder: Path, model: Path, tmp_path: Path, count_encodings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts are WebP's, which take ten minutes each."""
+    program = """
+import sys, time
+from gencomp import cli
+from gencomp.evaluation.classical import ClassicalCodec
+
+round_trip = ClassicalCodec.round_trip
+
+def slowly(self, pixels, setting):
+    if self.name == "webp":
+        print("in the midst of it", flush=True)
+        time.sleep(600)
+    return round_trip(self, pixels, setting)
+
+ClassicalCodec.round_trip = slowly
+cli.main(sys.argv[1:])
+"""
+    monkeypatch.setattr("gencomp.commands.evaluate.threads", lambda: 2)
+    arguments = ("evaluate", folder, "--model", model, "--output", tmp_path / "out")
+    command = [sys.executable, "-c", program, *map(str, arguments), "--cache", str(tmp_path / "kept")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "in the midst of it\n"
+        begun = time.monotonic()
+        process.terminate()
+        said = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 128 + signal.SIGTERM and time.monotonic() - begun < 20
+    kept = "what was coded and measured is kept, and the same command goes on from there"
+    assert said[-1] == f"gencomp: ended early; {kept}" and all(" is left out: " in line for line in said[:-1])
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+    def evaluated(cache: str) -> tuple[dict[Path, bytes], int]:
+        count_encodings.clear()
+        assert run(*arguments, "--cache", tmp_path / cache).exit_code == 0
+        files = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+        minute = rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+        return {path: re.sub(minute, b"", path.read_bytes()) for path in files}, len(count_encodings)
+
+    resumed, rest = evaluated("kept")
+    unbroken, whole = evaluated("anew")
+    assert resumed == unbroken and 0 < rest < whole
 
 
 def test_what_is_wrong_is_refused_in_a_line(folder: Path, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import Entropy, describe
+from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.metrics import psnr
@@ -20,6 +22,7 @@ from gencomp.models.content import content_hash
 from gencomp.models.package import PackageError
 from stages import evaluate as evaluate_stage
 from stages.entry import StageError
+from tests.evaluation.conftest import make_package
 
 COFFEE = np.asarray(Image.fromarray(data.coffee()).resize((181, 177)))
 IMAGES = [
@@ -111,6 +114,22 @@ def test_what_a_network_still_sees_is_counted_over_the_pictures_that_have_labels
     assert metrics.intervals["miou"] == pytest.approx((metrics.miou, metrics.miou), abs=1e-6)
     unlabelled = evaluate(package, IMAGES[2:], "static", "gc", tmp_path / "x", network=network)
     assert unlabelled.miou is None and "miou" not in unlabelled.intervals
+
+
+def test_a_network_looks_once_at_the_originals_of_two_models(package: Path, described: Path, tmp_path: Path) -> None:
+    network, looked = load_network(described), list[bytes]()
+
+    def draw(pixels: NDArray[np.uint8]) -> NDArray[np.integer]:
+        looked.append(pixels.tobytes())
+        return network.draw(pixels)
+
+    make_package(tmp_path / "other", seed=7)
+    samples = [one._replace(labels=network.draw(one.image.pixels)) for one in IMAGES[::2]]
+    cache, watched = ResultCache(tmp_path / "kept"), network._replace(draw=draw)
+    for model in (package, tmp_path / "other"):
+        evaluate(model, samples, "static", "gc", tmp_path / "x", cache=cache, network=watched)
+    assert [looked.count(one.image.pixels.tobytes()) for one in samples] == [1, 1]
+    assert len(set(looked)) == len(looked) > 2 * len(samples)  # something of either model too
 
 
 def test_the_stage_takes_the_network_that_is_named_and_no_other(

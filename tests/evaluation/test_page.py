@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.browser import Browser
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.gallery import Source, candidates, gather
 from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
@@ -14,7 +15,7 @@ from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.report import Inputs, build_report
 from tests.evaluation.conftest import EVALUATION, VARIANTS
-from tests.serving.browser import Browser, browsing
+from tests.serving.browser import browsing
 
 SIZES = [(1280, 900), (375, 800)]
 

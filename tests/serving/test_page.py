@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.browser import Browser
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
 from gencomp.serving.page import page
-from tests.serving.browser import Browser, browsing
+from tests.serving.browser import browsing
 from tests.serving.pictures import scene
 from tests.serving.served import PATIENCE, Served
 

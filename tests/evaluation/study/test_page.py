@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.browser import Browser, chromium
 from gencomp.evaluation.study.analysis import analyse
 from gencomp.evaluation.study.ballots import Ballot, read_ballots
 from gencomp.evaluation.study.plan import Study
 from tests.evaluation.study.served import Participant, Rater, StudyServer
-from tests.serving.browser import Browser, browsing, chromium
+from tests.serving.browser import browsing
 from tests.serving.served import PATIENCE
 
 READY = (
