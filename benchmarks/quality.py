@@ -24,6 +24,7 @@ from gencomp.data.loader import images_to_tensor
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.held_out import HeldOutError, folder_images
 from gencomp.evaluation.metrics import ms_ssim, psnr
+from gencomp.evaluation.ssimulacra2 import prepare
 from gencomp.models.dists import load_dists
 from gencomp.models.lpips import load_lpips
 from gencomp.weights.cache import weights_path
@@ -39,7 +40,7 @@ BARS = {
 }
 BESIDE_BPG = {"LPIPS-VGG16": Bar("<=", 1.0), "DISTS": Bar("<=", 1.0)}
 """Of the model's figure over BPG's, even where BPG's files are larger than the limit."""
-UNITS = {"rate": "bpp", "PSNR": "dB", "MS-SSIM": "", "LPIPS": "", "LPIPS-VGG16": "", "DISTS": ""}
+UNITS = {"rate": "bpp", "PSNR": "dB", "MS-SSIM": "", "SSIMULACRA2": "", "LPIPS": "", "LPIPS-VGG16": "", "DISTS": ""}
 BPG_QUANTISERS = range(51, -1, -1)
 
 Pixels = NDArray[np.uint8]
@@ -69,12 +70,14 @@ class Distances:
         with torch.inference_mode():
             original, decoded = images_to_tensor([x]), images_to_tensor(list(pictures.values()))
             found = {name: network(original, decoded).tolist() for name, network in self.networks.items()}
+        similar = prepare(x)
         column = {key: index for index, key in enumerate(pictures)}
         return [
             {
                 "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
                 "PSNR": psnr(x, file.pixels),
                 "MS-SSIM": math.nan if (similarity := ms_ssim(x, file.pixels)) is None else similarity,
+                "SSIMULACRA2": math.nan if (score := similar(file.pixels)) is None else score,
                 **{name: values[column[file.pixels.tobytes()]] for name, values in found.items()},
             }
             for file in files

@@ -9,6 +9,7 @@ from gencomp.commands.comparing import (
     cache_option,
     carry_out,
     check_output,
+    effort_option,
     full_option,
     measurable,
     output_option,
@@ -33,10 +34,17 @@ from gencomp.files import check_source
     show_default=True,
     help="Bits per pixel within which a nested model keeps its files.",
 )
+@effort_option
 @full_option
 @cache_option
 def compare(
-    images: tuple[Path, ...], output: Path, model: str | None, max_bpp: float, full: bool, cache: Path | None
+    images: tuple[Path, ...],
+    output: Path,
+    model: str | None,
+    max_bpp: float,
+    effort: int,
+    full: bool,
+    cache: Path | None,
 ) -> None:
     """Compare a model with classical codecs at equal bytes on each IMAGE, and make the page DIR/index.html.
 
@@ -56,7 +64,7 @@ def compare(
         from gencomp.evaluation.ladders import FINE_LADDERS, FULL_FINE_LADDERS
 
         file_images(images)
-        package, label = package_of(model)
+        package, label = package_of(model, effort)
         plan = Plan(
             package=package,
             label=label,
@@ -65,5 +73,6 @@ def compare(
             whole_ladders=False,
             metrics=measurable(full, sets=False),
             threads=threads(),
+            effort=effort,
         )
         carry_out(plan, [Pictures("pictures", len(images), lambda: file_images(images), named=False)], output, cache)

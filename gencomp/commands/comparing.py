@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MARKER = "plan.json"
 """The file by which a folder of results is known."""
-QUICK: "tuple[ChosenMetric, ...]" = ("psnr", "ms_ssim", "lpips_alex")
-SLOW: "tuple[ChosenMetric, ...]" = ("lpips_vgg", "dists", "ssimulacra2", "kid")
+QUICK: "tuple[ChosenMetric, ...]" = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex")
+SLOW: "tuple[ChosenMetric, ...]" = ("lpips_vgg", "dists", "kid")
 output_option = click.option(
     "--output",
     metavar="DIR",
@@ -32,7 +32,15 @@ output_option = click.option(
 full_option = click.option(
     "--full",
     is_flag=True,
-    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS, SSIMULACRA2, KID of sets.",
+    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS, KID of sets.",
+)
+effort_option = click.option(
+    "--effort",
+    metavar="N",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Let the model's encoder search the symbols in N steps, as `gencomp compress --effort` does.",
 )
 cache_option = click.option(
     "--cache",
@@ -92,12 +100,12 @@ def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
     return tuple(found)
 
 
-def package_of(ref: str | None) -> tuple[Path, str]:
+def package_of(ref: str | None, effort: int) -> tuple[Path, str]:
     """A model's package folder, and what a page calls the model."""
     folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=pulled_models())
-    if ref is not None and ref.startswith(references.REGISTRY_SCHEME):
-        return folder, ref.removeprefix(references.REGISTRY_SCHEME)
-    return folder, folder.resolve().name
+    registered = ref is not None and ref.startswith(references.REGISTRY_SCHEME)
+    name = ref.removeprefix(references.REGISTRY_SCHEME) if ref is not None and registered else folder.resolve().name
+    return folder, f"{name}, effort {effort}" if effort else name
 
 
 def check_output(folder: Path) -> None:

@@ -10,6 +10,7 @@ from gencomp.commands.comparing import (
     cache_option,
     carry_out,
     check_output,
+    effort_option,
     full_option,
     measurable,
     output_option,
@@ -71,6 +72,7 @@ class Rates(click.ParamType):
     type=FilePath,
     help="With what models and codecs cost, as benchmarks.practicality --table FILE has measured it.",
 )
+@effort_option
 @full_option
 @cache_option
 def evaluate(
@@ -82,6 +84,7 @@ def evaluate(
     labels: Path | None,
     classes: str | None,
     costs: Path | None,
+    effort: int,
     full: bool,
     cache: Path | None,
 ) -> None:
@@ -124,7 +127,7 @@ def evaluate(
             if labels is not None:
                 for file in files:
                     true_labels(labels, picture_key(file))
-        package, label = package_of(model)
+        package, label = package_of(model, effort)
         plan = Plan(
             package=package,
             label=label,
@@ -133,6 +136,7 @@ def evaluate(
             whole_ladders=True,
             metrics=measurable(full, sets=True),
             threads=threads(),
+            effort=effort,
             segmentation=load_network(segmentation, tuple(classes.split(",")) if classes else ())
             if segmentation
             else None,

@@ -76,9 +76,9 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 class CachedModel:
     """Codes pictures with one model."""
 
-    def __init__(self, codec: Codec, content: str, cache: Cache) -> None:
-        """`content` is the content hash of the model's package."""
-        self._codec, self._cache = codec, cache
+    def __init__(self, codec: Codec, content: str, cache: Cache, effort: int = 0) -> None:
+        """`content` is the content hash of the model's package, `effort` the encoder's."""
+        self._codec, self._cache, self._effort = codec, cache, effort
         environment = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
         self._identity = digest(content, environment, _code("codec", "models", "evaluation/evaluate.py"))
 
@@ -87,12 +87,12 @@ class CachedModel:
 
         def make() -> _Made:
             try:
-                coded, within = code(self._codec, pixels, "context", limit), True
+                coded, within = code(self._codec, pixels, "context", limit, effort=self._effort), True
             except RateError:
-                coded, within = code(self._codec, pixels, "context", channels=1), False
+                coded, within = code(self._codec, pixels, "context", channels=1, effort=self._effort), False
             return _Made(coded.data, coded.decoded, Exactness(coded.within_bound, coded.mismatches, within))
 
-        key = digest("model file", original, self._identity, str(limit))
+        key = digest("model file", original, self._identity, str(limit), str(self._effort))
         return _file(self._cache, key, make, lambda data: np.asarray(self._codec.decompress(data)), keep_picture=True)
 
 

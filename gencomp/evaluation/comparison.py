@@ -83,6 +83,8 @@ class Plan(NamedTuple):
     """A network that looks at the pictures."""
     labels: Path | None = None
     """Folder of the true label maps, `<key>.png`, for that network."""
+    effort: int = 0
+    """The model's encoder's: steps that search the symbols."""
     costs: Practicality | None = None
     """What models and codecs cost, where it was measured."""
 
@@ -145,7 +147,7 @@ class Comparison:
             )
         self._content, self._fingerprint = content_hash(plan.package), package.fingerprint[:4].hex()
         self._limits: tuple[float | None, ...] = plan.limits if package.config.nested else (None,)
-        self._model = CachedModel(Codec.from_package(package), self._content, cache)
+        self._model = CachedModel(Codec.from_package(package), self._content, cache, plan.effort)
         asked = [codec for codec in CODECS.values() if plan.anchors.ladder(codec)]
         self.left_out = {codec.title: reason for codec in asked if (reason := codec.missing())}
         """Title of each codec that was asked for and cannot be used here, and why."""
@@ -163,6 +165,7 @@ class Comparison:
             "model": plan.label,
             "package": self._content,
             "max_bpp": self._limits,
+            "effort": plan.effort,
             "metrics": plan.metrics,
             "anchors": plan.anchors,
             "segmentation": plan.segmentation and plan.segmentation.sha256,

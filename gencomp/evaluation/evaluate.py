@@ -221,8 +221,11 @@ def code(
     max_bpp: float | None = None,
     given: Selection = NOTHING,
     channels: int | None = None,
+    effort: int = 0,
 ) -> Coded:
     """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
+
+    Of searched symbols (`effort`) only the stream is known, so they are coded once more and must give the same bytes.
 
     Raises RateError, RegionError and SelectionError as `Codec.compress` does.
     """
@@ -237,7 +240,15 @@ def code(
         edges=edges,
         instances=instances,
         preserve=preserve,
+        effort=effort,
     )
+    if effort:
+        symbols = codec.decode_symbols(data)
+        again = codec.encode_symbols(symbols, picture.size, entropy=entropy)
+        mismatches = 0 if again == data else symbols.size
+        return Coded(
+            data, np.asarray(codec.decompress(data)), len(data) <= _bound(codec, data, symbols.shape), mismatches
+        )
     symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
     symbols = symbols[: describe(data).channels]
     return Coded(
