@@ -265,12 +265,13 @@ class Codec:
             aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
         if aim is None or not aim.allows(len(plain), pixels):
             aim = Limit(size=len(plain))
-        bits = 8.0 * (aim.most_bytes(pixels) - HEADER_BYTES - SPARE_BYTES)
         model = self._context if entropy == "context" else None
         pricing = context_pricing(model) if model is not None else static_pricing(self.package.frequencies)
+        symbols = self._nearest(w)
+        sums = costs(pricing(symbols), symbols).cumsum()
+        room = (aim.most_bytes(pixels) - HEADER_BYTES - SPARE_BYTES) / max(1, len(plain) - HEADER_BYTES - SPARE_BYTES)
+        bits = float(sums[count - 1]) * max(room, 0.0)  # tables by neighbours charge less than static prices tell
         if config.nested and channels is None:
-            symbols = self._nearest(w)
-            sums = costs(pricing(symbols), symbols).cumsum()
             count = max(count, int((sums <= OVER * bits).sum()))
         size = self._padded_side(rgb.height), self._padded_side(rgb.width)
         task = Task(

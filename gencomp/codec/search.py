@@ -55,7 +55,6 @@ further, but what lies at the edge of a tile's context only sways the search."""
 ROUNDS = 12
 """Of the bisection that ends within the limit."""
 
-Place = tuple[slice, slice, slice]
 Prices = npt.NDArray[np.float32]
 """Bits that each center would cost, (C, h, w, L)."""
 Pricing = Callable[[Symbols], Prices]
@@ -91,7 +90,7 @@ class Task(NamedTuple):
     w: Tensor
     """Its latent before q, (C, h, w), of the channels that are coded."""
     bits: float
-    """What the symbols may cost."""
+    """What the symbols may cost by the search's pricing."""
     fits: Fits
     """The last word on it."""
 
@@ -124,8 +123,7 @@ class Search:
         pixel_rows, pixel_columns = (span.scaled(stride).whole for span in tile)
         x = self._image(task.x[pixel_rows, pixel_columns])
         whole = w[:, rows.whole, columns.whole].clone()
-        core: Place = (slice(None), rows.kept, columns.kept)
-        variable = whole[(slice(None), rows.kept, columns.kept)].clone().requires_grad_()
+        variable = whole[:, rows.kept, columns.kept].clone().requires_grad_()
         optimiser = torch.optim.Adam([variable], LEARNING_RATE, BETAS)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, LEARNING_RATE / 10)
         places = np.random.default_rng(0)
@@ -137,8 +135,8 @@ class Search:
             prices = self._pricing(symbols)
             excess = costs(prices, symbols).sum() / budget
             price = float(np.clip(price * excess, PRICE / PRICE_RANGE, PRICE * PRICE_RANGE))
-            table = torch.from_numpy(np.array(prices[core])).to(w.device)
-            whole[(slice(None), rows.kept, columns.kept)] = variable
+            table = torch.from_numpy(np.array(prices[:, rows.kept, columns.kept])).to(w.device)
+            whole[:, rows.kept, columns.kept] = variable
             loss = self._distance(x, self._decoded(whole), places, step)
             rate = (self._compressor.q.assign(variable) * table).sum() / (x.shape[-2] * x.shape[-1])
             (variable.grad,) = torch.autograd.grad(loss + price * rate, [variable])
