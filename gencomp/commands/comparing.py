@@ -105,7 +105,7 @@ def package_of(ref: str | None, effort: int) -> tuple[Path, str]:
     folder = references.resolve(ref or references.DEFAULT_REFERENCE, cache=pulled_models())
     registered = ref is not None and ref.startswith(references.REGISTRY_SCHEME)
     name = ref.removeprefix(references.REGISTRY_SCHEME) if ref is not None and registered else folder.resolve().name
-    return folder, f"{name}, effort {effort}" if effort else name
+    return folder, f"{name}-effort-{effort}" if effort else name
 
 
 def check_output(folder: Path) -> None:

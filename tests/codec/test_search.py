@@ -11,7 +11,6 @@ from codec.conftest import fitted
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
-from torch import nn
 
 from gencomp import Codec
 from gencomp.cli import main
@@ -21,11 +20,10 @@ from gencomp.codec.container import describe
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
 from gencomp.codec.search import Judge, SearchError, context_pricing, costs, load_judge, static_pricing
-from gencomp.models.dists import DISTS
 from gencomp.models.entropy import PRECISION
-from gencomp.models.lpips import LPIPS
 from gencomp.models.package import Package
 from gencomp.weights.failure import MissingWeightsError
+from tests.models.judges import random_judge
 
 STEPS = 6
 
@@ -33,20 +31,6 @@ STEPS = 6
 @cache
 def coffee(width: int = 150, height: int = 97) -> Image.Image:
     return Image.fromarray(data.coffee()).resize((width, height), Image.Resampling.LANCZOS)
-
-
-def random_judge() -> Judge:
-    """The real networks with weights that were drawn, so that nothing need be fetched."""
-    torch.manual_seed(0)
-    networks = LPIPS("alex"), LPIPS("vgg"), DISTS()
-    for network in networks:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        for head in getattr(network, "heads", ()):
-            nn.init.constant_(head.weight, 0.01)
-        network.eval().requires_grad_(False)
-    return Judge(*networks)
 
 
 @pytest.fixture(scope="module")

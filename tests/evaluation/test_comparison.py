@@ -19,8 +19,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from benchmarks.browser import Browser, chromium
+from gencomp import Codec
 from gencomp.cli import main
 from gencomp.codec.container import describe
+from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
 from gencomp.evaluation.cached import CachedAnchors
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
@@ -29,6 +31,7 @@ from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Practicality, write_practicality
 from gencomp.evaluation.rates import read_rows
 from tests.evaluation.conftest import make_package, photograph
+from tests.models.judges import random_judge
 
 
 def run(*arguments: str | Path) -> Result:
@@ -115,6 +118,33 @@ def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
     assert json.loads((tmp_path / "out/plan.json").read_text())["model"] == "small"
 
 
+def test_a_models_encoder_may_take_its_time_and_its_files_are_kept_apart(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = random_judge()
+    monkeypatch.setattr("gencomp.codec.codec.load_judge", lambda device: judge)
+    monkeypatch.setattr("gencomp.codec.search.WINDOW", 48)
+    arguments = ("compare", folder / "chelsea.png", "--model", model, "--output", tmp_path / "out", "--effort", "2")
+    for _ in range(2):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+        monkeypatch.setattr("gencomp.codec.codec.load_judge", None)  # the second time finds all that it needs
+    (row,) = read_rows(tmp_path / "out/pictures/small-effort-2/images.csv")
+    searched = (tmp_path / "out/pictures/small-effort-2/streams/chelsea.gnc").read_bytes()
+    plain = Codec.from_reference(model).compress(Image.open(folder / "chelsea.png"), max_bpp=DEFAULT_MAX_BPP)
+    assert row.size == len(searched) and searched != plain
+    assert json.loads((tmp_path / "out/plan.json").read_text())["effort"] == 2
+    assert "small-effort-2" in (tmp_path / "out/index.html").read_text()
+
+
+def test_without_the_networks_that_a_search_needs_it_is_refused_in_a_line(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    done = run("compare", folder / "rocket.png", "--model", model, "--output", tmp_path / "out", "--effort", "3")
+    assert done.exit_code == 2 and not (tmp_path / "out").exists()
+    assert "no lpips-vgg weights at" in done.output and "run `gencomp weights fetch lpips-vgg`" in done.output
+
+
 def test_the_page_and_a_file_beside_it_say_how_all_was_made_and_by_how_many_threads(
     folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +153,9 @@ def test_the_page_and_a_file_beside_it_say_how_all_was_made_and_by_how_many_thre
     found = json.loads((tmp_path / "out/protocols.json").read_text())
     used = [codec for codec in CODECS.values() if LADDERS.ladder(codec) and codec.missing() is None]
     page = html.unescape((tmp_path / "out/index.html").read_text())
-    assert list(found["metrics"]) == ["psnr", "ms_ssim"] and list(found["codecs"]) == [codec.name for codec in used]
+    assert list(found["metrics"]) == ["psnr", "ms_ssim", "ssimulacra2"] and list(found["codecs"]) == [
+        codec.name for codec in used
+    ]
     for codec in used:
         record = found["codecs"][codec.name]
         assert (record["protocol"], record["version"]) == (codec.protocol, codec.version())
