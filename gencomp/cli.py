@@ -34,7 +34,7 @@ from gencomp.commands.ending import ended_in_order
 from gencomp.commands.evaluate import evaluate
 from gencomp.commands.export import export
 from gencomp.commands.models import cache, has_store, models
-from gencomp.commands.options import FilePath, model_option
+from gencomp.commands.options import FilePath, effort_option, model_option
 from gencomp.commands.selftest import selftest
 from gencomp.commands.serve import serve
 from gencomp.commands.study import study
@@ -136,14 +136,7 @@ for command in (compare, data, evaluate, export, models, selftest, serve, study,
     type=click.IntRange(1),
     help="Code the most channels whose file is within N bytes.",
 )
-@click.option(
-    "--effort",
-    metavar="N",
-    type=click.IntRange(0, 1000),
-    default=0,
-    show_default=True,
-    help="Search the symbols in N steps, some seconds each: a sharper picture in the same bytes.",
-)
+@effort_option
 @click.option(
     "--labels",
     metavar="MAP",

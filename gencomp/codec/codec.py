@@ -33,6 +33,7 @@ from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
 from gencomp.codec.search import Judge, Search, SearchError, Task, context_pricing, costs, load_judge, static_pricing
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
+from gencomp.codec.tensors import image_tensor, nearest_symbols
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
@@ -132,7 +133,7 @@ class Codec:
         take none of the four.
 
         `effort` is the number of steps that search the symbols (gencomp/codec/search.py): a sharper picture in the same
-        bytes for the encoder's time alone. 20 do most of it. Models of selective compression and those that take noise
+        bytes for the encoder's time alone. 6 do most of it. Models of selective compression and those that take noise
         go without, and `gencomp weights fetch lpips-alex lpips-vgg dists` comes first.
 
         Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
@@ -259,7 +260,8 @@ class Codec:
         w = torch.empty((config.channels, *self._latent_size(rgb.size)), device=self._device)
         for place, latent in self._latents(rgb, None, None):
             w[place] = latent
-        plain = self._chosen(rgb, self._nearest(w), entropy, channels, limit, None)
+        symbols = nearest_symbols(self._compressor.q, w)
+        plain = self._chosen(rgb, symbols, entropy, channels, limit, None)
         count, aim = parse(plain).header.channels, limit
         if config.nested and channels is None:
             aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
@@ -267,7 +269,6 @@ class Codec:
             aim = Limit(size=len(plain))
         model = self._context if entropy == "context" else None
         pricing = context_pricing(model) if model is not None else static_pricing(self.package.frequencies)
-        symbols = self._nearest(w)
         sums = costs(pricing(symbols), symbols).cumsum()
         room = (aim.most_bytes(pixels) - HEADER_BYTES - SPARE_BYTES) / max(1, len(plain) - HEADER_BYTES - SPARE_BYTES)
         bits = float(sums[count - 1]) * max(room, 0.0)  # tables by neighbours charge less than static prices tell
@@ -353,15 +354,10 @@ class Codec:
         config = self.package.config
         symbols = np.empty((config.channels, *self._latent_size(rgb.size)), np.uint8)
         for place, latent in self._latents(rgb, side, progress):
-            symbols[place] = self._nearest(latent)
+            symbols[place] = nearest_symbols(self._compressor.q, latent)
         if side is not None:
             symbols[:, ~self._positions(side.mask, rgb.size)] = config.levels // 2
         return symbols
-
-    def _nearest(self, w: torch.Tensor) -> Symbols:
-        """Symbols of a latent of any shape."""
-        found: Symbols = self._compressor.q.symbols(w).to("cpu", torch.uint8).numpy()
-        return found
 
     def _latents(
         self, rgb: Image.Image, side: Side | None, progress: Progress | None
@@ -380,9 +376,8 @@ class Codec:
         part = rgb.crop((columns.before, rows.before, min(columns.after, rgb.width), min(rows.after, rgb.height)))
         pixels = _replicated(np.asarray(part), rows.after - rows.before, columns.after - columns.before)  # (H, W, 3)
         with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]  # (1, 3, H, W)
             s = (self._semantics(side, tile),) if side is not None and config.semantics_to_encoder else ()
-            latent: torch.Tensor = self._compressor.E(x.float() / 127.5 - 1, *s)
+            latent: torch.Tensor = self._compressor.E(image_tensor(pixels, self._device), *s)
         return latent[0]
 
     def _semantics(self, side: Side, tile: Tile) -> torch.Tensor:

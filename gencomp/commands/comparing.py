@@ -34,14 +34,6 @@ full_option = click.option(
     is_flag=True,
     help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS, KID of sets.",
 )
-effort_option = click.option(
-    "--effort",
-    metavar="N",
-    type=click.IntRange(0, 1000),
-    default=0,
-    show_default=True,
-    help="Let the model's encoder search the symbols in N steps, as `gencomp compress --effort` does.",
-)
 cache_option = click.option(
     "--cache",
     metavar="DIR",

@@ -10,7 +10,6 @@ from gencomp.commands.comparing import (
     cache_option,
     carry_out,
     check_output,
-    effort_option,
     full_option,
     measurable,
     output_option,
@@ -18,7 +17,7 @@ from gencomp.commands.comparing import (
     refusals,
     resumable,
 )
-from gencomp.commands.options import FilePath, model_option
+from gencomp.commands.options import FilePath, effort_option, model_option
 from gencomp.data.processors import processors as threads
 from gencomp.files import RefusedError
 

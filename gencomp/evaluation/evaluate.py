@@ -242,20 +242,18 @@ def code(
         preserve=preserve,
         effort=effort,
     )
+    found = codec.decode_symbols(data)
     if effort:
-        symbols = codec.decode_symbols(data)
-        again = codec.encode_symbols(symbols, picture.size, entropy=entropy)
-        mismatches = 0 if again == data else symbols.size
-        return Coded(
-            data, np.asarray(codec.decompress(data)), len(data) <= _bound(codec, data, symbols.shape), mismatches
-        )
-    symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
-    symbols = symbols[: describe(data).channels]
+        again = codec.encode_symbols(found, picture.size, entropy=entropy)
+        mismatches = 0 if again == data else found.size
+    else:
+        symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
+        mismatches = _mismatches(symbols[: describe(data).channels], found) + _side_mismatches(codec, data, given)
     return Coded(
         data=data,
         decoded=np.asarray(codec.decompress(data)),
-        within_bound=len(data) <= _bound(codec, data, symbols.shape),
-        mismatches=_mismatches(symbols, codec.decode_symbols(data)) + _side_mismatches(codec, data, given),
+        within_bound=len(data) <= _bound(codec, data, found.shape),
+        mismatches=mismatches,
     )
 
 
