@@ -128,7 +128,7 @@ class Search:
         optimiser = torch.optim.Adam([variable], LEARNING_RATE, BETAS)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, LEARNING_RATE / 10)
         places = np.random.default_rng(0)
-        budget = share * max(self._cost(self._symbols(whole)), 1.0)
+        budget = max(share * self._cost(self._symbols(whole)), 1.0)
         price = PRICE
         for step in range(steps):
             whole = whole.detach()
