@@ -56,7 +56,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     nested: bool = False
     """Any first channels may be coded; G fills the others with learned constants."""
     noise: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
-    """Channels of noise v that G gets beside w_hat."""
+    """Channels of noise v that G gets beside w_hat; of SC where nothing is preserved, without which what it draws there
+    repeats itself."""
     mode: Literal["gc", "sc"] = "gc"
     """Global or selective compression."""
     classes: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
@@ -67,8 +68,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         if (self.mode == "sc") != (self.classes > 0):
             raise ValueError("mode sc needs classes, the number of label classes, and mode gc has none")
-        if self.mode == "sc" and (self.nested or self.noise):
-            raise ValueError("mode sc goes without nested channels and noise")
+        if self.mode == "sc" and self.nested:
+            raise ValueError("mode sc goes without nested channels")
         if self.mode == "gc" and self.semantics_to_encoder:
             raise ValueError("semantics_to_encoder belongs to mode sc")
 
@@ -129,8 +130,8 @@ class Compressor(nn.Module):
         """Compress and decode a batch.
 
         Nested: `coded` (N,), how many channels of each image are coded, int64 in [1, C]; None codes all of them.
-        With noise: `v` (N, noise, H/stride, W/stride). SC: `s` (N, classes + 1, H, W) as `one_hot` gives it, and `m`
-        (N, 1, H, W), 1 where preserved, else 0.
+        With noise: `v` (N, noise, h, w), as large as the latent; SC takes it where nothing is preserved. SC: `s`
+        (N, classes + 1, H, W) as `one_hot` gives it, and `m` (N, 1, H, W), 1 where preserved, else 0.
         """
         if self.config.mode == "gc":
             w = self.E(x)
@@ -138,9 +139,9 @@ class Compressor(nn.Module):
             return Reconstruction(self.G(w_hat, coded, v), w_hat, w)
         if s is None or m is None:
             raise ValueError("selective compression needs the semantics s and the mask m")
-        w = self.E(x, s)
-        w_hat = self.q(w) * mask_to_latent(m, self.config.latent_stride)
-        return Reconstruction(self.G(w_hat, s), w_hat, w)
+        w, kept = self.E(x, s), mask_to_latent(m, self.config.latent_stride)
+        w_hat = self.q(w) * kept
+        return Reconstruction(self.G(w_hat, s, None if v is None else v * (1 - kept)), w_hat, w)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -172,9 +173,10 @@ def _generator(config: ModelConfig) -> nn.Module:
     norm = _generator_norm(config)
     shape = (config.width, config.downsamplings, config.blocks)
     if config.mode == "sc":
+        semantics, noise = config.semantics, config.noise
         if config.light:
-            return LightSelectiveGenerator(config.light, config.channels, semantics=config.semantics)
-        return SelectiveGenerator(*shape, config.channels, norm, semantics=config.semantics)
+            return LightSelectiveGenerator(config.light, config.channels, semantics=semantics, noise=noise)
+        return SelectiveGenerator(*shape, config.channels, norm, semantics=semantics, noise=noise)
     fill = Fill(config.channels) if config.nested else None
     if config.light:
         return LightGenerator(config.light, config.channels + config.noise, config.channels, fill)

@@ -176,7 +176,10 @@ class ContextNetwork(nn.Module):
                 weight[:, c:] = 0
 
     def forward(self, symbols: Tensor, coded: Tensor) -> Tensor:
-        """Symbols (N, C, h, w), of which `coded` (N, 1, h, w) says where they are; logits (N, C, L, h, w)."""
+        """Symbols (N, C, h, w), of which `coded` (N, 1, h, w) says where they are; logits (N, C, L, h, w).
+
+        Symbols in floats get a gradient.
+        """
         N, C, h, w = symbols.shape
         a = torch.where(coded, symbols - self.levels // 2, 0).float().transpose(0, 1)  # (C, N, h, w)
         seen = _shifted(coded.float().transpose(0, 1), SEEN)[0]  # (len(SEEN), P), P = N h w positions

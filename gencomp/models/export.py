@@ -165,7 +165,8 @@ def generator_graph(config: ModelConfig) -> Graph:
         inputs.append(Port(name="coded", type="int64", shape=("N",), range=(1, config.channels), meaning=meaning))
     if config.noise:
         shape = ("N", config.noise, "h", "w")
-        inputs.append(Port(name="v", type="float32", shape=shape, range=None, meaning="noise from N(0, 1)"))
+        meaning = "noise from N(0, 1)" + ("; 0 where something is preserved" if config.mode == "sc" else "")
+        inputs.append(Port(name="v", type="float32", shape=shape, range=None, meaning=meaning))
     if config.mode == "sc":
         inputs.append(_semantics(config))
     meaning = "RGB; a pixel is round((x_hat + 1) * 127.5)"

@@ -2,10 +2,14 @@
 
     s -> F ----------------------------------+
                                              +-> concatenated -> the layers of GC's generator -> x_hat
-    x -> E -> q -> masked w_hat -> latent ---+
+    x -> E -> q -> masked w_hat -> latent ---+      (with noise: [masked w_hat, v])
 
 E quantises at half of G's stride, at 8 for the paper: the last downsampling is on the decoder's side. F and all else
 that decoding depends on is part of G, so that G's tensors are the whole decoder.
+
+A convolutional G draws the same tile of `stride` pixels again and again wherever F(s) and w_hat are constant, as they
+are inside a wall that was not preserved. Noise v beside w_hat, zero where w_hat is coded, gives each place something of
+its own to start from.
 """
 
 from itertools import pairwise
@@ -16,6 +20,7 @@ from torch.nn.functional import max_pool2d
 
 from gencomp.models.blocks import ChannelNorm, Layers, Norm, c3s1, c7s1, d, linear
 from gencomp.models.generator import Generator
+from gencomp.models.latent import assembled
 from gencomp.models.light import PATCH, LightConfig, light_generator_layers, residual_blocks
 from gencomp.models.transform import Analysis, Synthesis
 
@@ -78,21 +83,23 @@ class SelectiveEncoder(nn.Module):
 class SelectiveGenerator(nn.Module):
     """G: F(s) beside c3s1-480, d960 of the masked w_hat, then the layers of GC's generator on both concatenated.
 
-    w_hat (N, channels, H/8, W/8), zero where masked, and s (N, semantics, H, W) -> x_hat (N, 3, H, W) in [-1, 1], for
-    four downsamplings. H and W are multiples of 16 and at least 32, since reflection padding needs two elements.
+    w_hat (N, channels, H/8, W/8), zero where masked, s (N, semantics, H, W) and, with `noise`, v (N, noise, H/8, W/8)
+    -> x_hat (N, 3, H, W) in [-1, 1], for four downsamplings. H and W are multiples of 16 and at least 32, since
+    reflection padding needs two elements.
     """
 
     def __init__(
-        self, width: int, downsamplings: int, blocks: int, channels: int, norm: Norm, *, semantics: int
+        self, width: int, downsamplings: int, blocks: int, channels: int, norm: Norm, *, semantics: int, noise: int = 0
     ) -> None:
         super().__init__()
         coarse = width * 2**downsamplings
         self.F = LabelEncoder(semantics, width, downsamplings, norm)
-        self.latent = Layers(c3s1(channels, coarse // 2, norm), d(coarse // 2, coarse, norm))
+        self.latent = Layers(c3s1(channels + noise, coarse // 2, norm), d(coarse // 2, coarse, norm))
         self.merged = Generator(width, downsamplings, blocks, self.F.outputs + coarse, norm)
 
-    def forward(self, w_hat: Tensor, s: Tensor) -> Tensor:
-        x_hat: Tensor = self.merged(torch.cat([self.F(s), self.latent(w_hat)], 1))  # (N, 960 + 960, H/16, W/16) inside
+    def forward(self, w_hat: Tensor, s: Tensor, v: Tensor | None = None) -> Tensor:
+        latent = self.latent(assembled(w_hat, None, None, v))
+        x_hat: Tensor = self.merged(torch.cat([self.F(s), latent], 1))  # (N, 960 + 960, H/16, W/16) inside
         return x_hat
 
 
@@ -158,17 +165,17 @@ class LightSelectiveEncoder(nn.Module):
 class LightSelectiveGenerator(nn.Module):
     """G: F(s) beside the masked w_hat taken from stride 8 to 16, then the layers of light's generator on both.
 
-    w_hat (N, channels, H/8, W/8), zero where masked, and s (N, semantics, H, W) -> x_hat (N, 3, H, W) in [-1, 1];
-    H and W multiples of 16 and at least 32. The picture is the inverse block transform of w_hat, grey where masked, and
-    what the layers add to it. Nothing in it reads statistics of the picture.
+    w_hat (N, channels, H/8, W/8), zero where masked, s (N, semantics, H, W) and, with `noise`, v (N, noise, H/8, W/8)
+    -> x_hat (N, 3, H, W) in [-1, 1]; H and W multiples of 16 and at least 32. The picture is the inverse block
+    transform of w_hat, grey where masked, and what the layers add to it. Nothing in it reads statistics of the picture.
     """
 
-    def __init__(self, config: LightConfig, channels: int, *, semantics: int) -> None:
+    def __init__(self, config: LightConfig, channels: int, *, semantics: int, noise: int = 0) -> None:
         super().__init__()
         middle = config.generator[1]
         self.F = LightLabelEncoder(config, semantics)
         self.latent = Layers(
-            nn.Conv2d(channels, middle, 3, padding=1, padding_mode="reflect"),
+            nn.Conv2d(channels + noise, middle, 3, padding=1, padding_mode="reflect"),
             *residual_blocks(middle, config.generator_blocks[1]),
             ChannelNorm(middle),
             nn.Conv2d(middle, middle, 3, stride=2, padding=1, padding_mode="reflect"),
@@ -176,8 +183,9 @@ class LightSelectiveGenerator(nn.Module):
         self.layers = light_generator_layers(config, self.F.outputs + middle)
         self.synthesis = Synthesis(channels, STRIDE)
 
-    def forward(self, w_hat: Tensor, s: Tensor) -> Tensor:
-        x_hat: Tensor = self.layers(torch.cat([self.F(s), self.latent(w_hat)], 1))
+    def forward(self, w_hat: Tensor, s: Tensor, v: Tensor | None = None) -> Tensor:
+        latent = self.latent(assembled(w_hat, None, None, v))
+        x_hat: Tensor = self.layers(torch.cat([self.F(s), latent], 1))
         return torch.tanh(x_hat + self.synthesis(w_hat))
 
 

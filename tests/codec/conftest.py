@@ -103,8 +103,8 @@ def selective_paper_package(tmp_path_factory: pytest.TempPathFactory) -> Package
 
 @pytest.fixture(scope="session")
 def wide_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """A light model of selective compression, of 300 classes and 2 channels."""
-    config = ModelConfig(channels=2, mode="sc", classes=300, light=SMALL_LIGHT.light)
+    """A light model of selective compression, of 300 classes and 2 channels, that takes noise."""
+    config = ModelConfig(channels=2, mode="sc", classes=300, light=SMALL_LIGHT.light, noise=2)
     return small_package(tmp_path_factory.mktemp("packages") / "wide", config, seed=8)
 
 

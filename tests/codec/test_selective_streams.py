@@ -301,3 +301,19 @@ def test_models_of_more_than_255_classes_take_label_maps_of_two_bytes(wide_packa
     assert np.array_equal(side.labels, labels)
     assert np.array_equal(side.mask, latent_mask(labels == 299, 8))
     assert codec.decompress(stream).size == (61, 45)
+
+
+def test_noise_fills_what_is_not_preserved_the_same_at_every_decode(wide_package: Package) -> None:
+    """Its seed is the payload, and none of it lies where something was preserved."""
+    codec, picture, labels = Codec.from_package(wide_package), scene(61, 45), label_map(61, 45)
+    nothing, all_of_it = (codec.compress(picture, labels=labels, preserve=region) for region in ("none", "all"))
+    assert codec.decompress(nothing).tobytes() == codec.decompress(nothing).tobytes()
+    other = codec.compress(picture, labels=labels, edges=np.zeros_like(labels), preserve="none")
+    assert codec.decompress(other).tobytes() != codec.decompress(nothing).tobytes()
+    generator, seen = wide_package.compressor.G, []
+    hook = generator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[2]))
+    codec.decompress(all_of_it)
+    codec.decompress(nothing)
+    hook.remove()
+    assert not seen[0][..., :5, :7].any()  # beyond the picture's own positions nothing is preserved
+    assert seen[1].std() == pytest.approx(1, abs=0.3)

@@ -30,7 +30,7 @@ LIGHT = LightConfig(encoder=(8, 8, 8), encoder_blocks=(1, 2, 1), generator=(8, 8
 CONFIGS = {
     "light": ModelConfig(channels=3, light=LIGHT, nested=True, noise=2),
     "light without blocks": SMALL_LIGHT,
-    "light sc": ModelConfig(channels=2, light=LIGHT, mode="sc", classes=3, semantics_to_encoder=True),
+    "light sc": ModelConfig(channels=2, light=LIGHT, mode="sc", classes=3, semantics_to_encoder=True, noise=2),
     "paper": ModelConfig(width=4, blocks=2, channels=2, normalisation="channel"),
     "paper sc": ModelConfig(
         width=2, blocks=1, channels=2, downsamplings=3, normalisation="channel", mode="sc", classes=3
@@ -88,7 +88,7 @@ def test_the_networks_reach_as_far_as_their_config_says_and_no_less_by_a_cell(co
     w_hat = torch.rand(w.shape, dtype=torch.float64, requires_grad=True)
     s = tuple(tensor.detach().requires_grad_() for tensor in s)
     v = torch.rand(1, config.noise, *w.shape[2:], dtype=torch.float64) if config.noise else None
-    (compressor.G(w_hat, *(s or (None, v)))[..., start:stop] ** 2).sum().backward()
+    (compressor.G(w_hat, *(s or (None,)), v)[..., start:stop] ** 2).sum().backward()
     found = max(_reached(w_hat.grad, start, stop, shrink), *(_reached(tensor.grad, start, stop, 1) for tensor in s), 0)
     assert reach(config).generator - cell < found <= -(-reach(config).generator // shrink) * shrink
 

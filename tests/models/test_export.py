@@ -36,7 +36,7 @@ MORE_CONFIGS = {
     "tracked, nested, noise": ModelConfig(width=4, blocks=1, normalisation="tracked", nested=True, noise=2),
     "small light": ModelConfig(channels=16, nested=True, light=SMALL),
     "selective": ModelConfig(mode="sc", classes=3, width=4, blocks=1, downsamplings=3),
-    "selective light": ModelConfig(mode="sc", classes=3, semantics_to_encoder=True, light=SMALL),
+    "selective light": ModelConfig(mode="sc", classes=3, semantics_to_encoder=True, noise=2, light=SMALL),
 }
 """Tracing takes seconds for each, so these are slow tests."""
 

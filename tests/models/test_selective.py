@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from gencomp.models.compressor import initialise
+from gencomp.models.latent import draw_noise
 from gencomp.models.light import LightConfig, LightEncoder, initialise_light
 from gencomp.models.selective import (
     LabelEncoder,
@@ -39,14 +40,28 @@ def encoder(kind: str, semantics: int = 0) -> Encoders:
     return paper
 
 
-def generator(kind: str) -> Generators:
+def generator(kind: str, noise: int = 0) -> Generators:
     if kind == "light":
-        light = LightSelectiveGenerator(LIGHT, CHANNELS, semantics=SEMANTICS)
+        light = LightSelectiveGenerator(LIGHT, CHANNELS, semantics=SEMANTICS, noise=noise)
         initialise_light(light, drawn(2))
         return light
-    paper = SelectiveGenerator(4, 4, 1, CHANNELS, nn.InstanceNorm2d, semantics=SEMANTICS)
+    paper = SelectiveGenerator(4, 4, 1, CHANNELS, nn.InstanceNorm2d, semantics=SEMANTICS, noise=noise)
     initialise(paper, drawn(2))
     return paper
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wall_that_was_not_preserved_repeats_itself_without_noise_and_not_with_it(kind: str) -> None:
+    """Away from borders, where F(s) and w_hat are constant, G draws the same 16 pixels again."""
+    s, w_hat = one_hot(torch.zeros(1, 384, 384, dtype=torch.int64), None, CLASSES), torch.zeros(1, CHANNELS, 48, 48)
+    plain, noisy = generator(kind), generator(kind, noise=2)
+    with torch.no_grad():
+        pictures = [plain(w_hat, s), *(noisy(w_hat, s, draw_noise(w_hat, 2, seed)) for seed in (0, 1))]
+        middles = [picture[..., 160:224, 160:224] for picture in pictures]
+        again = [picture[..., 176:240, 160:224] for picture in pictures]
+    changes = [float((a - b).abs().max()) for a, b in zip(middles, again, strict=True)]
+    assert changes[0] < 1e-4 < 1e-3 < min(changes[1:])
+    assert not torch.allclose(middles[1], middles[2], atol=1e-3)
 
 
 def semantics(height: int, width: int, seed: int = 3) -> Tensor:
