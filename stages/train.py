@@ -24,7 +24,7 @@ from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
-from gencomp.models.package import PackageError, load_package, save_package
+from gencomp.models.package import Package, PackageError, load_package, save_package
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.manifests import TrainingData, shareable
 from gencomp.registry.store import flatten
@@ -65,6 +65,16 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if self.model is None and self.init is None:
             raise ValueError("a variant needs `model`, or `init` to take it from")
+        if self.training.part == "encoder" and self.context:
+            raise ValueError("part: encoder keeps the context network of `init`; leave `context` out")
+
+
+class Coding(NamedTuple):
+    """What symbols are coded by, as `save_package` takes it."""
+
+    frequencies: NDArray[np.int64]
+    contexts: NDArray[np.int64] | None
+    network: ContextWeights | None
 
 
 class Start(NamedTuple):
@@ -77,6 +87,8 @@ class Start(NamedTuple):
     """Content hash of that package, or nothing."""
     network: ContextWeights | None = None
     """Its context network, if it has one."""
+    package: Package | None = None
+    """The package itself, where its shape is kept."""
 
 
 def main(variant: str, rank_folder: str = "") -> None:
@@ -115,7 +127,9 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     package = load_package(folder)
     model, content = config.model or package.config, content_hash(folder)
     if model == package.config:
-        return Start(model, package.compressor.state_dict(), content, package.network)
+        return Start(model, package.compressor.state_dict(), content, package.network, package)
+    if config.training.part == "encoder":
+        raise StageError(f"{variant}: part: encoder keeps the model of {config.init}; leave `model` out")
     generator = torch.Generator().manual_seed(derived_seed(seed, "growth"))
     if is_grown(model, package.config):
         return Start(model, grown(package.compressor, model, generator), content, package.network)
@@ -159,7 +173,7 @@ def _meet() -> None:
 
 def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards: Path, folder: Path, key: str) -> None:
     def trained(observer: Observer) -> Trained:
-        return train(start.model, config.training, shards, seed, folder, observer, start.tensors)
+        return train(start.model, config.training, shards, seed, folder, observer, start.tensors, start.network)
 
     if os.environ.get("RANK", "0") != "0":
         trained(Observer(lambda report: None, lambda step, pixels: None))
@@ -194,19 +208,10 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         finished = folder / "finished"
         compressor = result.compressor
         counts = count_centers(training_latents(compressor, shards, TABLE_IMAGES), start.model.levels)
-        network = None
-        if config.context:
-            network = _context_network(variant, config.context, compressor, shards, seed, start.network)
+        coding = _coding(variant, config, start, compressor, counts, shards, seed)
         shutil.rmtree(finished, ignore_errors=True)
-        save_package(
-            finished / "package",
-            start.model,
-            compressor,
-            fit_frequencies(counts.sum(1)),
-            None if network else fit_contexts(counts),
-            network,
-            half=config.half_precision,
-        )
+        save_package(finished / "package", start.model, compressor, *coding, half=config.half_precision)
+        _check_decoder(variant, config, start, finished / "package")
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))
@@ -214,6 +219,33 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
     _publish(pictures, Path("history") / f"{variant}-pictures")
     _publish(finished / "history.csv", Path("history") / f"{variant}.csv")
     _publish(finished / "centers.csv", Path("history") / f"{variant}-centers.csv")
+
+
+def _coding(
+    variant: str,
+    config: VariantConfig,
+    start: Start,
+    compressor: Compressor,
+    counts: NDArray[np.int64],
+    shards: Path,
+    seed: int,
+) -> Coding:
+    """What symbols are coded by: what `init` codes them by, where its decoder is kept."""
+    if config.training.part == "encoder":
+        assert start.package
+        return Coding(start.package.frequencies, start.package.contexts, start.package.network)
+    network = None
+    if config.context:
+        network = _context_network(variant, config.context, compressor, shards, seed, start.network)
+    return Coding(fit_frequencies(counts.sum(1)), None if network else fit_contexts(counts), network)
+
+
+def _check_decoder(variant: str, config: VariantConfig, start: Start, package: Path) -> None:
+    """Raise StageError where an encoder was trained for a decoder, and the package has another."""
+    if config.training.part == "encoder":
+        assert start.package
+        if load_package(package).fingerprint != start.package.fingerprint:
+            raise StageError(f"{variant}: half_precision is not that of {config.init}, whose decoder it would change")
 
 
 def _context_network(

@@ -41,6 +41,8 @@ class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Weight of what keeps the latent spread over the centers of each channel."""
     beta: Weight = 0.0
     """Weight of the entropy of what w_hat codes, bits per symbol; 0 leaves the rate to its bound, as the paper does."""
+    rate: Weight = 0.0
+    """Weight of what the context network of `init` charges for w_hat, bits per symbol; goes with `part: encoder`."""
     lpips: Weight = 0.0
     """Weight of LPIPS (AlexNet); needs `gencomp weights fetch`, unless 0."""
     lpips_vgg: Weight = 0.0
@@ -71,6 +73,7 @@ class GeneratorLoss(NamedTuple):
     dists: Tensor
     spread: Tensor
     entropy: Tensor
+    rate: Tensor
 
 
 def f(y: Tensor, gan: str) -> Tensor:
@@ -159,9 +162,24 @@ def entropy_estimate(assignments: Tensor, coded: Tensor | None = None) -> Tensor
     """
     shares = assignments.float().mean((0, 2, 3))  # (C, L)
     bits = -(shares * shares.clamp(min=1e-9).log2()).sum(1)  # (C,)
+    return _mean_of_coded(bits.expand(len(assignments), -1), coded)
+
+
+def charged_bits(assignments: Tensor, prices: Tensor, coded: Tensor | None = None) -> Tensor:
+    """What a coder charges for w_hat, bits per symbol, by q's soft assignments.
+
+    `assignments` and `prices`, the bits that each center would cost, (N, C, h, w, L); `coded` as `entropy_estimate` has
+    it. Where prices hang on neighbouring symbols differentiably, so does the result.
+    """
+    bits = (assignments.float() * prices).sum(-1).mean((2, 3))  # (N, C)
+    return _mean_of_coded(bits, coded)
+
+
+def _mean_of_coded(bits: Tensor, coded: Tensor | None) -> Tensor:
+    """The mean of bits per channel (N, C) over each image's coded channels, then over images."""
     if coded is None:
         return bits.mean()
-    return (bits.cumsum(0)[coded - 1] / coded).mean()
+    return (bits.cumsum(1).gather(1, coded[:, None] - 1)[:, 0] / coded).mean()
 
 
 class Perceptual(NamedTuple):
@@ -190,6 +208,8 @@ class Decoded(NamedTuple):
     """SC: (N, 1, H, W), 1 where preserved, to which the distortion is restricted."""
     coded: Tensor | None = None
     """Nested channels: (N,) int64, the first so many channels of each image are coded."""
+    prices: Tensor | None = None
+    """Bits that each center would cost, (N, C, h, w, L), where the rate has a weight."""
 
 
 def generator_loss(
@@ -201,11 +221,11 @@ def generator_loss(
     quantizer: Quantizer,
     origin: tuple[int, int] = (0, 0),
 ) -> GeneratorLoss:
-    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS + DISTS + beta H(w_hat), each with its weight.
+    """lambda d(x, x_hat) + E[f(D(x_hat))] + FM + VGG + LPIPS + DISTS + beta H(w_hat) + rate, each with its weight.
 
     Without judgements, no D terms. `origin`: where LPIPS starts to look.
     """
-    x, x_hat, w, m, coded = decoded
+    x, x_hat, w, m, coded, prices = decoded
     seen, vgg16 = config.vgg16_images, perceptual.lpips_vgg
     zero = x.new_zeros(())
     terms = GeneratorLoss(
@@ -219,5 +239,6 @@ def generator_loss(
         dists=config.dists * mean_distance(x[:seen], x_hat[:seen], perceptual.dists) if perceptual.dists else zero,
         spread=config.spread * spread_loss(w) if config.spread else zero,
         entropy=config.beta * entropy_estimate(quantizer.assign(w), coded) if config.beta else zero,
+        rate=zero if prices is None else config.rate * charged_bits(quantizer.assign(w), prices, coded),
     )
     return terms._replace(total=torch.stack(terms[1:]).sum())

@@ -12,12 +12,13 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import log_softmax, mse_loss
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes, scaled
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
+from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.latent import draw_noise
 from gencomp.models.selective import mask_to_latent
@@ -70,6 +71,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     steps: Positive
     """Updates of E and G."""
+    part: Literal["all", "encoder"] = "all"
+    """`encoder` trains E alone for the decoder of `init`, which stays as it is to the last bit, G, tables and context
+    network: whoever has that decodes the new encoder's files."""
     batch: Positive = 1
     """Images of a step, over all processes."""
     crop: Annotated[int, msgspec.Meta(ge=32)] = 256
@@ -174,15 +178,18 @@ def train(
     scratch: Path,
     observer: Observer,
     initial: dict[str, Tensor] | None = None,
+    context: ContextWeights | None = None,
 ) -> Trained:
     """Train E, G and D on the `train` split of `shards`, going on from the state in `scratch` where there is one.
 
-    `initial`, the tensors of a trained compressor, is what a fine-tuning starts from. The result depends on it, the
-    configs, the shards and the seed alone (on one kind of device, with one thread count). Under torchrun, each process
-    works on its slice of every batch. Raises DivergedError when a loss is not finite, ValueError when the crop does not
-    fit the model or label maps are missing, MissingWeightsError when a perceptual term lacks its network.
+    `initial`, the tensors of a trained compressor, is what a fine-tuning starts from, and `context` the network that
+    its symbols are coded with, by which `losses.rate` is counted. The result depends on them, the configs, the shards
+    and the seed alone (on one kind of device, with one thread count). Under torchrun, each process works on its slice
+    of every batch. Raises DivergedError when a loss is not finite, ValueError when the crop does not fit the model,
+    label maps are missing, or the rate or E alone is to be trained without what that takes, MissingWeightsError when a
+    perceptual term lacks its network.
     """
-    return Run(model, config, shards, seed, scratch, observer, initial).finish()
+    return Run(model, config, shards, seed, scratch, observer, initial, context).finish()
 
 
 class Run:
@@ -197,16 +204,19 @@ class Run:
         scratch: Path,
         observer: Observer,
         initial: dict[str, Tensor] | None = None,
+        context: ContextWeights | None = None,
     ) -> None:
         self.model, self.config, self.shards, self.seed = model, config, shards, seed
         self.scratch, self.observer = scratch, observer
         self.classes = _classes(model, config, shards)
         _check_crops(model, config)
+        _check_part(model, config, initial, context)
         # Without being told so, Accelerate takes processes on a CPU for one each.
         self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         half = config.precision == "bf16"
         self.perceptual = perceptual_networks(config.losses, self.accelerator.device, self.layout, half=half)
+        self.context = _context(config, context, self.accelerator.device)
         self.networks = self._networks(initial)
         self.start, self.history = self.networks.restore(load_state(scratch))
         self._prepare()
@@ -242,7 +252,8 @@ class Run:
             loss_D = discriminator_loss(real, fake, config.losses.gan) if adversarial else x.new_zeros(())
             with frozen(nets.discriminator):
                 seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
-            decoded = Decoded(x, x_hat, w, m, coded if self.model.nested else None)
+            counted = coded if self.model.nested else None
+            decoded = Decoded(x, x_hat, w, m, counted, self._prices(w_hat))
             perceptual = self._perceptual_terms(step)
             loss_G = generator_loss(decoded, real, seen, config.losses, perceptual, nets.compressor.q, draw.origin)
 
@@ -270,11 +281,14 @@ class Run:
         arrange(self.layout, compressor, discriminator)
         if config.recompute:
             set_checkpointing(compressor)
+        if config.part == "encoder":
+            compressor.G.requires_grad_(False)
+        trained = [parameter for parameter in compressor.parameters() if parameter.requires_grad]
         return Networks(
             compressor,
             discriminator,
             AveragedModel(compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema)).to(device),
-            Adam(compressor.parameters(), config.learning_rate, config.betas, fused=True),
+            Adam(trained, config.learning_rate, config.betas, fused=True),
             Adam(discriminator.parameters(), config.learning_rate, shape.betas or config.betas, fused=True),
         )
 
@@ -393,6 +407,17 @@ class Run:
         )
         return reconstruction
 
+    def _prices(self, w_hat: Tensor) -> Tensor | None:
+        """Bits that the context network charges for each center, (N, C, h, w, L), where the rate has a weight.
+
+        They pass a gradient on to the symbols that they hang on, as q does to w.
+        """
+        if self.context is None:
+            return None
+        symbols = w_hat + self.model.levels // 2  # the centers are one apart
+        logits = self.context(symbols, torch.ones_like(w_hat[:, :1], dtype=torch.bool))
+        return -log_softmax(logits.float(), 2).permute(0, 1, 3, 4, 2) / math.log(2)
+
     @staticmethod
     def _judge(discriminator: nn.Module, image: Tensor, s: Tensor | None) -> list[Judgement]:
         judgements: list[Judgement] = discriminator(image if s is None else torch.cat([image, s], 1))
@@ -468,6 +493,22 @@ def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
     for crop in (config.crop, config.adversarial_crop or config.crop):
         if crop % model.stride or crop < model.smallest_side:
             raise ValueError(f"crop {crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
+
+
+def _check_part(
+    model: ModelConfig, config: TrainingConfig, initial: dict[str, Tensor] | None, context: ContextWeights | None
+) -> None:
+    if config.part == "encoder" and initial is None:
+        raise ValueError("part: encoder needs `init`, whose decoder it trains for")
+    if config.losses.rate and (config.part != "encoder" or context is None or model.mode == "sc"):
+        raise ValueError("losses.rate needs part: encoder, and an `init` with a context network and not of mode sc")
+
+
+def _context(config: TrainingConfig, weights: ContextWeights | None, device: torch.device) -> ContextNetwork | None:
+    """The network that the rate is counted by, which stays as it is."""
+    if weights is None or not config.losses.rate:
+        return None
+    return ContextNetwork.from_weights(weights).to(device).requires_grad_(False)
 
 
 def _picture(x: Tensor, x_hat: Tensor) -> NDArray[np.uint8]:

@@ -92,6 +92,34 @@ def test_a_context_network_is_learned_and_goes_on_from_that_of_init(capfd: pytes
 
 
 @pytest.mark.usefixtures("project")
+def test_an_encoder_trained_for_a_decoder_makes_files_that_the_old_package_reads() -> None:
+    context = {"steps": 40, "hidden": [8, 4], "batch": 2}
+    write(base={"dataset": "photos", "model": MODEL, "training": TRAINING, "context": context, "half_precision": True})
+    train.main("base")
+    alone = {"adversarial": 0, "feature_matching": 0, "rate": 2.0}
+    tuned = {
+        "dataset": "photos",
+        "init": "models/base",
+        "half_precision": True,
+        "training": TRAINING | {"part": "encoder", "steps": 20, "ema": 0.5, "learning_rate": 1e-2, "losses": alone},
+    }
+    write(tuned=tuned, single=tuned | {"half_precision": False})
+    train.main("tuned")
+    base, tuned_codec = (Codec.from_reference(f"models/{name}") for name in ("base", "tuned"))
+    assert tuned_codec.package.fingerprint == base.package.fingerprint
+    assert train.content_hash(Path("models/tuned")) != train.content_hash(Path("models/base"))
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    stream = tuned_codec.compress(picture, channels=4)
+    assert stream != base.compress(picture, channels=4)
+    assert base.decompress(stream).tobytes() == tuned_codec.decompress(stream).tobytes()
+    with pytest.raises(StageError, match="half_precision is not that of models/base"):
+        train.main("single")
+    write(grown=tuned | {"model": MODEL | {"channels": 5}})
+    with pytest.raises(StageError, match="leave `model` out"):
+        train.main("grown")
+
+
+@pytest.mark.usefixtures("project")
 def test_selective_compression_starts_from_the_layers_of_a_gc() -> None:
     train.main("base")
     selective = {"mode": "sc", "classes": 4, "channels": 2, "light": MODEL["light"]}

@@ -11,7 +11,10 @@ import torch
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
-from gencomp.models.compressor import Compressor, ModelConfig
+from gencomp.codec.context import ContextModel
+from gencomp.codec.pricing import context_pricing, costs
+from gencomp.models.compressor import Compressor, ModelConfig, initialise
+from gencomp.models.context import ContextWeights
 from gencomp.models.encoder import Encoder
 from gencomp.training.losses import LossConfig
 from gencomp.training.resume import load_state
@@ -28,6 +31,7 @@ from gencomp.training.trainer import (
 )
 from gencomp.weights.cache import weights_path
 from gencomp.weights.failure import MissingWeightsError
+from tests.models.context_networks import random_network
 
 MODEL = ModelConfig(width=4, blocks=1, channels=2)
 TRAINING = TrainingConfig(
@@ -59,6 +63,7 @@ def run(
     warn: Callable[[int, str], None] = lambda step, message: None,
     initial: dict[str, torch.Tensor] | None = None,
     reports: list[Progress] | None = None,
+    context: ContextWeights | None = None,
 ) -> Trained:
     def progress(report: Progress) -> None:
         if reports is not None:
@@ -71,7 +76,7 @@ def run(
             pictures.append((step, pixels))
 
     scratch.mkdir(exist_ok=True)
-    return train(model, config, shards, seed, scratch, Observer(progress, picture, warn), initial)
+    return train(model, config, shards, seed, scratch, Observer(progress, picture, warn), initial, context)
 
 
 def weights(trained: Trained) -> list[torch.Tensor]:
@@ -194,6 +199,61 @@ def test_a_perceptual_term_is_turned_on_by_its_weight(photo_shards: Path, tmp_pa
     assert run(photo_shards, tmp_path / "a", config).history[0][term] > 0
 
 
+def gc(**fields: object) -> ModelConfig:
+    return msgspec.convert({"width": 4, "blocks": 1, "channels": 2, **fields}, ModelConfig)
+
+
+LIGHT = {"light": {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8]}}
+NESTED = gc(channels=6, nested=True, **LIGHT)
+ENCODER = msgspec.structs.replace(
+    TRAINING,
+    part="encoder",
+    steps=30,
+    learning_rate=3e-3,
+    schedule="constant",
+    losses=LossConfig(adversarial=0, feature_matching=0, distortion=0.1, rate=1.0),
+)
+
+
+def started(seed: int = 0) -> dict[str, torch.Tensor]:
+    compressor = Compressor(NESTED)
+    initialise(compressor, torch.Generator().manual_seed(seed))
+    compressor.G.fill.constants.data.fill_(-0.0)
+    return compressor.state_dict()
+
+
+def test_an_encoder_learns_to_be_cheap_for_a_decoder_that_stays_as_it_is(photo_shards: Path, tmp_path: Path) -> None:
+    """The charge, per symbol of the context network in whole numbers, falls; G keeps its bits through the average."""
+    initial, context = started(), random_network(NESTED.channels, NESTED.levels, 1).weights()
+    trained = run(photo_shards, tmp_path / "a", ENCODER, model=NESTED, initial=initial, context=context)
+    moved = [
+        name
+        for name, value in trained.compressor.state_dict().items()
+        if not torch.equal(value.view(torch.int32), initial[name].view(torch.int32))
+    ]
+    assert {name.split(".")[0] for name in moved} == {"E"}
+    before = Compressor(NESTED)
+    before.load_state_dict(initial)
+    pricing = context_pricing(ContextModel(context))
+    paid = [
+        sum(costs(pricing(symbols), symbols).sum() for symbols in training_latents(model, photo_shards, 8))
+        for model in (before, trained.compressor)
+    ]
+    assert paid[1] < 0.9 * paid[0]
+    assert trained.history[-1]["rate"] < trained.history[0]["rate"]
+
+
+def test_what_the_rate_is_counted_by_must_be_there(photo_shards: Path, tmp_path: Path) -> None:
+    context = random_network(NESTED.channels, NESTED.levels, 1).weights()
+    for config, more in (
+        (ENCODER, {"context": context}),
+        (ENCODER, {"initial": started()}),
+        (msgspec.structs.replace(ENCODER, part="all"), {"initial": started(), "context": context}),
+    ):
+        with pytest.raises(ValueError, match="needs"):
+            run(photo_shards, tmp_path / "a", config, model=NESTED, **more)
+
+
 def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="crop 72"):
         run(photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, crop=72))
@@ -226,16 +286,12 @@ def test_the_number_of_loader_processes_changes_nothing(photo_shards: Path, tmp_
     assert all(itertools.starmap(torch.equal, zip(weights(alone), weights(helped), strict=True)))
 
 
-def gc(**fields: object) -> ModelConfig:
-    return msgspec.convert({"width": 4, "blocks": 1, "channels": 2, **fields}, ModelConfig)
-
-
-LIGHT = {"light": {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8]}}
 MODELS = {
     "noise": gc(noise=3),
-    "nested": gc(channels=6, nested=True, **LIGHT),
+    "nested": NESTED,
     "tracked": gc(normalisation="tracked"),
     "sc": gc(mode="sc", classes=4),
+    "sc with noise": gc(mode="sc", classes=4, noise=2),
     "sc light, semantics to E": gc(mode="sc", classes=4, semantics_to_encoder=True, **LIGHT),
 }
 
