@@ -182,8 +182,8 @@ def compress(
     OUT. Files that are in OUT already are left alone, so a run that was broken off is taken up by repeating it.
 
     At most one of --channels, --max-bpp and --max-bytes can be given. They choose how many channels of a nested model
-    are coded, as the shipped ones are. Other models code all of theirs: to them, a limit is a check, and there is none
-    by default.
+    are coded, as the shipped ones are; where a limit has room for most of one more, it is thinned until it fits. Other
+    models code all of theirs: to them, a limit is a check, and there is none by default.
 
     With --effort the encoder searches what suits this picture best, for minutes instead of a fraction of a second.
     Decoding is as ever. It needs `gencomp weights fetch lpips-alex lpips-vgg dists` once.

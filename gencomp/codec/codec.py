@@ -29,11 +29,14 @@ from gencomp.codec.container import (
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.maps import Bits
 from gencomp.codec.pixels import PictureError, canonical, check_size
+from gencomp.codec.pricing import Pricing, context_pricing, costs, static_pricing
 from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
-from gencomp.codec.search import Judge, Search, SearchError, Task, context_pricing, costs, load_judge, static_pricing
+from gencomp.codec.search import Judge, Search, SearchError, Task, load_judge
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.codec.tensors import image_tensor, nearest_symbols
+from gencomp.codec.thinning import MAX_POSITIONS, thinned
+from gencomp.codec.thinning import OVER as THINNED_FROM
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
@@ -48,6 +51,9 @@ SPARE_BYTES = 6
 """What a payload may take beyond the information content of its symbols."""
 OVER = 1.12
 """A search begins with the most channels that cost up to so many times what they may, for what it saves in each."""
+THINNINGS, NEARLY_FULL = 3, 1.01
+"""Times that symbols are thinned, since thinned ones are other neighbours to each other, until no more than so much
+room is left."""
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
 MAX_UNTILED_PIXELS = 1 << 24
@@ -122,9 +128,10 @@ class Codec:
         """A picture of any mode and size up to `max_pixels` as a stream.
 
         At most one rate is asked for: `channels`, the first of the latent that are coded, or a limit on the whole
-        stream in bits per pixel or in bytes. Of a nested model, a limit takes the most channels that keep it; where no
-        rate is asked for, the limit is DEFAULT_MAX_BPP, and pictures too small for it get one channel. Other models
-        code all channels, whatever is asked for, and a limit is a check.
+        stream in bits per pixel or in bytes. Of a nested model, a limit takes the most channels that keep it, and where
+        it has room for most of one more, that one too, thinned (gencomp/codec/thinning.py). Where no rate is asked for,
+        the limit is DEFAULT_MAX_BPP, and pictures too small for it get one channel. Other models code all channels,
+        whatever is asked for, and a limit is a check.
 
         SC models need `labels`, ids (H, W) of the upright picture, 255 where unlabelled (65535 for models of more than
         255 classes); `edges` (H, W) of instances are by default the borders of `labels` and of `instances` (H, W),
@@ -148,6 +155,8 @@ class Codec:
         self._check_effort(effort)
         if effort:
             return self._searched(rgb, entropy, channels, limit, effort, progress)
+        if self.package.config.nested and channels is None:
+            return self._filled(rgb, self._latent(rgb, progress), entropy, limit)
         return self._chosen(rgb, self._symbols(rgb, side, progress), entropy, channels, limit, side)
 
     def decompress(self, data: bytes, *, progress: Progress | None = None) -> Image.Image:
@@ -257,9 +266,7 @@ class Codec:
         """The stream of searched symbols. It takes what `limit` allows, or, where channels are asked for, no more than
         E's symbols of them; the stream of those where the search ends with nothing."""
         config, pixels = self.package.config, rgb.width * rgb.height
-        w = torch.empty((config.channels, *self._latent_size(rgb.size)), device=self._device)
-        for place, latent in self._latents(rgb, None, None):
-            w[place] = latent
+        w = self._latent(rgb, None)
         symbols = nearest_symbols(self._compressor.q, w)
         plain = self._chosen(rgb, symbols, entropy, channels, limit, None)
         count, aim = parse(plain).header.channels, limit
@@ -267,11 +274,9 @@ class Codec:
             aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
         if aim is None or not aim.allows(len(plain), pixels):
             aim = Limit(size=len(plain))
-        model = self._context if entropy == "context" else None
-        pricing = context_pricing(model) if model is not None else static_pricing(self.package.frequencies)
+        pricing = self._pricing(entropy)
         sums = costs(pricing(symbols), symbols).cumsum()
-        room = (aim.most_bytes(pixels) - HEADER_BYTES - SPARE_BYTES) / max(1, len(plain) - HEADER_BYTES - SPARE_BYTES)
-        bits = float(sums[count - 1]) * max(room, 0.0)  # tables by neighbours charge less than static prices tell
+        bits = float(sums[count - 1]) * _room(aim, pixels, len(plain))
         if config.nested and channels is None:
             count = max(count, int((sums <= OVER * bits).sum()))
         size = self._padded_side(rgb.height), self._padded_side(rgb.width)
@@ -282,7 +287,36 @@ class Codec:
             fits=lambda symbols: aim.allows(len(self._stream(rgb.size, symbols, entropy)), pixels),
         )
         found = Search(self._compressor, pricing, self._judge)(task, effort, progress)
-        return plain if found is None else self._stream(rgb.size, found, entropy)
+        if found is not None:
+            return self._stream(rgb.size, found, entropy)
+        return self._filled(rgb, w, entropy, limit) if config.nested and channels is None else plain
+
+    def _filled(self, rgb: Image.Image, w: torch.Tensor, entropy: Entropy, limit: Limit | None) -> bytes:
+        """The stream of the most channels that keep `limit`, or of one more, thinned, where it costs little more than
+        there is room for (gencomp/codec/thinning.py)."""
+        symbols = nearest_symbols(self._compressor.q, w)
+        plain = self._most_channels(rgb, symbols, entropy, limit)
+        aim, pixels, header = limit or Limit(bpp=DEFAULT_MAX_BPP), rgb.width * rgb.height, parse(plain).header
+        more, size = header.channels + 1, len(plain)
+        if more > len(w) or header.entropy == "raw" or w[0].numel() > MAX_POSITIONS or not aim.allows(size, pixels):
+            return plain
+        prices = self._pricing(entropy)(symbols[:more])
+        sums = costs(prices, symbols[:more]).cumsum()
+        budget = float(sums[-2]) * _room(aim, pixels, size)
+        if sums[-1] > THINNED_FROM * budget:
+            return plain
+        best = plain
+        for _ in range(THINNINGS):
+            found = thinned(w[:more], self._compressor.q.centers, prices, budget)
+            stream = self._stream(rgb.size, found, entropy)
+            fits = aim.allows(len(stream), pixels)
+            if fits and len(stream) >= len(best):
+                best = stream
+            room = _room(aim, pixels, len(stream))
+            if fits and room < NEARLY_FULL:
+                break
+            budget *= 0.998 * room
+        return best
 
     def _chosen(
         self,
@@ -359,6 +393,18 @@ class Codec:
             symbols[:, ~self._positions(side.mask, rgb.size)] = config.levels // 2
         return symbols
 
+    def _latent(self, rgb: Image.Image, progress: Progress | None) -> torch.Tensor:
+        """w (C, h, w), not of SC."""
+        w = torch.empty((self.package.config.channels, *self._latent_size(rgb.size)), device=self._device)
+        for place, part in self._latents(rgb, None, progress):
+            w[place] = part
+        return w
+
+    def _pricing(self, entropy: Entropy) -> Pricing:
+        if entropy == "context" and self._context is not None:
+            return context_pricing(self._context)
+        return static_pricing(self.package.frequencies)
+
     def _latents(
         self, rgb: Image.Image, side: Side | None, progress: Progress | None
     ) -> Iterator[tuple[Place, torch.Tensor]]:
@@ -394,11 +440,12 @@ class Codec:
         side, v = None, None
         with torch.inference_mode():
             w_hat = self._compressor.q.values(torch.from_numpy(symbols).to(self._device, torch.int64)[None])
+            if config.noise:
+                v = draw_noise(w_hat, config.noise, binascii.crc32(stream.payload))
             if config.mode == "sc":
                 side = self._unpack_side(stream)
-                w_hat = w_hat * torch.from_numpy(self._positions(side.mask, size)).to(self._device)
-            elif config.noise:
-                v = draw_noise(w_hat, config.noise, binascii.crc32(stream.payload))
+                kept = torch.from_numpy(self._positions(side.mask, size)).to(self._device)
+                w_hat, v = w_hat * kept, None if v is None else v * ~kept
             picture = Image.new("RGB", size)
             for tile in reported(self._tilings.generator.tiles(*self._cells(size)), progress):
                 rows, columns = tile.scaled(config.stride)
@@ -411,10 +458,8 @@ class Codec:
         config = self.package.config
         rows, columns = tile.scaled(config.stride // config.latent_stride)
         window = (..., rows.whole, columns.whole)
-        if side is None:
-            x_hat = self._compressor.G(w_hat[window], None, None if v is None else v[window])
-        else:
-            x_hat = self._compressor.G(w_hat[window], self._semantics(side, tile))
+        beside = None if side is None else self._semantics(side, tile)  # of GC: all channels of w_hat are coded
+        x_hat = self._compressor.G(w_hat[window], beside, None if v is None else v[window])
         pixels = ((x_hat[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (3, H, W)
         return pixels.permute(1, 2, 0).cpu().numpy()
 
@@ -491,6 +536,13 @@ def _replicated(array: npt.NDArray[Number], height: int, width: int) -> npt.NDAr
     """An array (H, W, ...) grown to height x width by its last row and column."""
     edges = ((0, height - array.shape[0]), (0, width - array.shape[1]))
     return np.pad(array, edges + ((0, 0),) * (array.ndim - 2), mode="edge")
+
+
+def _room(limit: Limit, pixels: int, size: int) -> float:
+    """How many times the bits of a stream of `size` bytes a limit has room for, whatever its symbols were said to cost:
+    tables by neighbours charge less than static prices tell."""
+    spent = HEADER_BYTES + SPARE_BYTES
+    return max(0.0, limit.most_bytes(pixels) - spent) / max(1, size - spent)
 
 
 def _fewest_bytes(coding: Coding, channels: int) -> int:

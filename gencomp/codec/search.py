@@ -22,12 +22,11 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from gencomp.codec.coder import Symbols
-from gencomp.codec.context import ContextModel
+from gencomp.codec.pricing import Pricing, costs
 from gencomp.codec.tensors import image_tensor, nearest_symbols
 from gencomp.codec.tiles import Progress, Tile, Tiling, tileable
 from gencomp.models.compressor import Compressor
 from gencomp.models.dists import DISTS, load_dists
-from gencomp.models.entropy import PRECISION
 from gencomp.models.lpips import LPIPS, load_lpips
 from gencomp.weights.cache import weights_path
 
@@ -56,10 +55,6 @@ further, but what lies at the edge of a tile's context only sways the search."""
 ROUNDS = 12
 """Of the bisection that ends within the limit."""
 
-Prices = npt.NDArray[np.float32]
-"""Bits that each center would cost, (C, h, w, L)."""
-Pricing = Callable[[Symbols], Prices]
-"""The prices beside what symbols (C, h, w) are now, of the first C channels."""
 Fits = Callable[[Symbols], bool]
 """Whether symbols (C, h, w) keep the limit."""
 
@@ -187,38 +182,6 @@ class Search:
             else:
                 low = mu
         return found
-
-
-def context_pricing(model: ContextModel) -> Pricing:
-    """By a package's context network."""
-
-    def prices(symbols: Symbols) -> Prices:
-        network, coded = model.first(len(symbols)), np.ones(symbols.shape[1:], np.bool_)
-        rows = (network.rows(symbols, coded, channel) for channel in range(len(symbols)))
-        return np.stack([_bits(row).reshape(*coded.shape, -1) for row in rows])
-
-    return prices
-
-
-def static_pricing(frequencies: npt.NDArray[np.integer]) -> Pricing:
-    """By frequencies (C, L), which sum to 2**24 in each row."""
-    table = _bits(np.asarray(frequencies))[:, None, None]
-
-    def prices(symbols: Symbols) -> Prices:
-        return np.broadcast_to(table[: len(symbols)], (*symbols.shape, table.shape[-1]))
-
-    return prices
-
-
-def costs(prices: Prices, symbols: Symbols) -> npt.NDArray[np.float64]:
-    """Bits of each channel of symbols (C, h, w) at their prices, (C,)."""
-    chosen = np.take_along_axis(prices, symbols[..., None].astype(np.intp), -1)
-    found: npt.NDArray[np.float64] = chosen.sum((1, 2, 3), dtype=np.float64)
-    return found
-
-
-def _bits(frequencies: npt.NDArray[np.integer]) -> Prices:
-    return (PRECISION - np.log2(frequencies)).astype(np.float32)
 
 
 def _told(progress: Progress | None, tile: int, tiles: int, steps: int) -> Callable[[int], None]:

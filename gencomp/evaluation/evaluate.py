@@ -225,7 +225,8 @@ def code(
 ) -> Coded:
     """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
 
-    Of searched symbols (`effort`) only the stream is known, so they are coded once more and must give the same bytes.
+    Where the encoder chooses symbols other than E's (`effort`, or a limit that a nested model fills) only the stream is
+    known, so they are coded once more and must give the same bytes.
 
     Raises RateError, RegionError and SelectionError as `Codec.compress` does.
     """
@@ -243,7 +244,7 @@ def code(
         effort=effort,
     )
     found = codec.decode_symbols(data)
-    if effort:
+    if effort or (codec.package.config.nested and channels is None):
         again = codec.encode_symbols(found, picture.size, entropy=entropy)
         mismatches = 0 if again == data else found.size
     else:

@@ -18,8 +18,9 @@ from gencomp.codec import codec as codec_module
 from gencomp.codec import search
 from gencomp.codec.container import describe
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.pricing import context_pricing, costs, static_pricing
 from gencomp.codec.rate import DEFAULT_MAX_BPP, RateError
-from gencomp.codec.search import Judge, SearchError, context_pricing, costs, load_judge, static_pricing
+from gencomp.codec.search import Judge, SearchError, load_judge
 from gencomp.models.entropy import PRECISION
 from gencomp.models.package import Package
 from gencomp.weights.failure import MissingWeightsError
