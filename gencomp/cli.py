@@ -128,13 +128,13 @@ for command in (compare, data, evaluate, export, models, selftest, serve, study,
     "--max-bpp",
     metavar="X",
     type=click.FloatRange(0, min_open=True),
-    help=f"Code the most channels whose file is within X bits per pixel.  [default: {DEFAULT_MAX_BPP}]",
+    help=f"Fill X bits per pixel with as many channels as they take.  [default: {DEFAULT_MAX_BPP}]",
 )
 @click.option(
     "--max-bytes",
     metavar="N",
     type=click.IntRange(1),
-    help="Code the most channels whose file is within N bytes.",
+    help="Fill N bytes with as many channels as they take.",
 )
 @effort_option
 @click.option(

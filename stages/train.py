@@ -24,7 +24,7 @@ from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
 from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.entropy import fit_contexts, fit_frequencies
-from gencomp.models.package import Package, PackageError, load_package, save_package
+from gencomp.models.package import PackageError, load_package, save_package, save_with_encoder
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.manifests import TrainingData, shareable
 from gencomp.registry.store import flatten
@@ -65,8 +65,10 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if self.model is None and self.init is None:
             raise ValueError("a variant needs `model`, or `init` to take it from")
-        if self.training.part == "encoder" and self.context:
-            raise ValueError("part: encoder keeps the context network of `init`; leave `context` out")
+        if self.training.part == "encoder" and (self.init is None or self.context or self.half_precision):
+            raise ValueError(
+                "part: encoder takes all but E from `init`: give one, and no `context` or `half_precision`"
+            )
 
 
 class Coding(NamedTuple):
@@ -87,8 +89,8 @@ class Start(NamedTuple):
     """Content hash of that package, or nothing."""
     network: ContextWeights | None = None
     """Its context network, if it has one."""
-    package: Package | None = None
-    """The package itself, where its shape is kept."""
+    folder: Path | None = None
+    """Where the package lies, if its shape is kept."""
 
 
 def main(variant: str, rank_folder: str = "") -> None:
@@ -127,7 +129,7 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     package = load_package(folder)
     model, content = config.model or package.config, content_hash(folder)
     if model == package.config:
-        return Start(model, package.compressor.state_dict(), content, package.network, package)
+        return Start(model, package.compressor.state_dict(), content, package.network, folder)
     if config.training.part == "encoder":
         raise StageError(f"{variant}: part: encoder keeps the model of {config.init}; leave `model` out")
     generator = torch.Generator().manual_seed(derived_seed(seed, "growth"))
@@ -208,10 +210,13 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
         finished = folder / "finished"
         compressor = result.compressor
         counts = count_centers(training_latents(compressor, shards, TABLE_IMAGES), start.model.levels)
-        coding = _coding(variant, config, start, compressor, counts, shards, seed)
         shutil.rmtree(finished, ignore_errors=True)
-        save_package(finished / "package", start.model, compressor, *coding, half=config.half_precision)
-        _check_decoder(variant, config, start, finished / "package")
+        if config.training.part == "encoder":
+            assert start.folder
+            save_with_encoder(finished / "package", start.folder, compressor.E)
+        else:
+            coding = _coding(variant, config, start, compressor, counts, shards, seed)
+            save_package(finished / "package", start.model, compressor, *coding, half=config.half_precision)
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))
@@ -230,22 +235,11 @@ def _coding(
     shards: Path,
     seed: int,
 ) -> Coding:
-    """What symbols are coded by: what `init` codes them by, where its decoder is kept."""
-    if config.training.part == "encoder":
-        assert start.package
-        return Coding(start.package.frequencies, start.package.contexts, start.package.network)
+    """What symbols are coded by, learned from those of the training images."""
     network = None
     if config.context:
         network = _context_network(variant, config.context, compressor, shards, seed, start.network)
     return Coding(fit_frequencies(counts.sum(1)), None if network else fit_contexts(counts), network)
-
-
-def _check_decoder(variant: str, config: VariantConfig, start: Start, package: Path) -> None:
-    """Raise StageError where an encoder was trained for a decoder, and the package has another."""
-    if config.training.part == "encoder":
-        assert start.package
-        if load_package(package).fingerprint != start.package.fingerprint:
-            raise StageError(f"{variant}: half_precision is not that of {config.init}, whose decoder it would change")
 
 
 def _context_network(

@@ -1,8 +1,7 @@
 """The codec: pictures to .gnc streams and back with one model."""
 
 import binascii
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -12,10 +11,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode, least_payloads
+from gencomp.codec.coder import Contexts, Frequencies, Symbols, decode, encode
 from gencomp.codec.container import (
     FINGERPRINT_BYTES,
-    HEADER_BYTES,
     MAX_PIXELS,
     Entropy,
     Header,
@@ -27,16 +25,15 @@ from gencomp.codec.container import (
     parse,
 )
 from gencomp.codec.context import Coding, ContextModel
+from gencomp.codec.filling import Chosen, Filling, Request, room
 from gencomp.codec.maps import Bits
 from gencomp.codec.pixels import PictureError, canonical, check_size
-from gencomp.codec.pricing import Pricing, context_pricing, costs, static_pricing
-from gencomp.codec.rate import DEFAULT_MAX_BPP, Limit, RateError, asked_limit
+from gencomp.codec.pricing import costs
+from gencomp.codec.rate import Limit, RateError, asked_limit
 from gencomp.codec.search import Judge, Search, SearchError, Task, load_judge
 from gencomp.codec.selection import BinaryMap, IdMap, Preserve, Selection, SelectionError, side_information
 from gencomp.codec.side import Side, pack_side, unlabelled, unpack_mask, unpack_side
 from gencomp.codec.tensors import image_tensor, nearest_symbols
-from gencomp.codec.thinning import MAX_POSITIONS, thinned
-from gencomp.codec.thinning import OVER as THINNED_FROM
 from gencomp.codec.tiles import Progress, Tile, reported, tileable, tilings
 from gencomp.models.latent import draw_noise
 from gencomp.models.package import Package, PackageError, load_package
@@ -47,13 +44,8 @@ Number = TypeVar("Number", bound=np.generic)
 Pixels = npt.NDArray[np.uint8]
 Place = tuple[slice, slice, slice]
 
-SPARE_BYTES = 6
-"""What a payload may take beyond the information content of its symbols."""
-OVER = 1.12
+MOST_SEARCHED = 1.12
 """A search begins with the most channels that cost up to so many times what they may, for what it saves in each."""
-THINNINGS, NEARLY_FULL = 3, 1.01
-"""Times that symbols are thinned, since thinned ones are other neighbours to each other, until no more than so much
-room is left."""
 SMALLEST_SIDE = 32
 """Pixels; smaller pictures are padded to it, so that reflection padding finds enough latent positions."""
 MAX_UNTILED_PIXELS = 1 << 24
@@ -85,6 +77,7 @@ class Codec:
         self._context = None if package.network is None else ContextModel(package.network)
         channels = package.config.channels
         self._codable = range(1 if package.config.nested else channels, channels + 1)
+        self._filling = Filling(package, self._context)
         self._tilings = tilings(package.config)
         self.max_pixels = MAX_PIXELS if tileable(package.config) else MAX_UNTILED_PIXELS
         """Largest picture and stream, once it is padded; a larger one is refused before anything is allocated."""
@@ -124,6 +117,7 @@ class Codec:
         preserve: Preserve | None = None,
         effort: int = 0,
         progress: Progress | None = None,
+        coded: Callable[[Symbols], None] | None = None,
     ) -> bytes:
         """A picture of any mode and size up to `max_pixels` as a stream.
 
@@ -143,6 +137,8 @@ class Codec:
         bytes for the encoder's time alone. 6 do most of it. Models of selective compression and those that take noise
         go without, and `gencomp weights fetch lpips-alex lpips-vgg dists` comes first.
 
+        `coded` hears of the symbols (C, h, w) that are in the stream; of SC, L // 2 where none is coded.
+
         Raises PictureError, RateError for a number of channels that the model does not code or a limit that cannot be
         kept, SelectionError and RegionError; with `effort` SearchError and MissingWeightsError.
         `entropy="context"` takes the shortest of context, static and raw, and `static` that of static and raw, so that
@@ -154,10 +150,14 @@ class Codec:
         side = self._side(rgb, Selection(labels, edges, instances, preserve))
         self._check_effort(effort)
         if effort:
-            return self._searched(rgb, entropy, channels, limit, effort, progress)
-        if self.package.config.nested and channels is None:
-            return self._filled(rgb, self._latent(rgb, progress), entropy, limit)
-        return self._chosen(rgb, self._symbols(rgb, side, progress), entropy, channels, limit, side)
+            found = self._searched(rgb, entropy, channels, limit, effort, progress)
+        elif self._fills(channels):
+            found = self._filling(self._latent(rgb, progress), self._request(rgb, entropy, limit))
+        else:
+            found = self._chosen(rgb, self._symbols(rgb, side, progress), entropy, channels, limit, side)
+        if coded is not None:
+            coded(found.symbols)
+        return found.stream
 
     def decompress(self, data: bytes, *, progress: Progress | None = None) -> Image.Image:
         """The RGB picture of a stream. Raises StreamError when it is damaged or another model's.
@@ -262,23 +262,21 @@ class Codec:
         limit: Limit | None,
         effort: int,
         progress: Progress | None,
-    ) -> bytes:
-        """The stream of searched symbols. It takes what `limit` allows, or, where channels are asked for, no more than
-        E's symbols of them; the stream of those where the search ends with nothing."""
-        config, pixels = self.package.config, rgb.width * rgb.height
+    ) -> Chosen:
+        """Searched symbols. Their stream takes what `limit` allows, or, where channels are asked for, no more than E's
+        symbols of them; where the search ends with nothing, what is written without one."""
+        pixels, request = rgb.width * rgb.height, self._request(rgb, entropy, limit)
         w = self._latent(rgb, None)
         symbols = nearest_symbols(self._compressor.q, w)
         plain = self._chosen(rgb, symbols, entropy, channels, limit, None)
-        count, aim = parse(plain).header.channels, limit
-        if config.nested and channels is None:
-            aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
-        if aim is None or not aim.allows(len(plain), pixels):
-            aim = Limit(size=len(plain))
-        pricing = self._pricing(entropy)
+        count, aim = len(plain.symbols), request.aim if self._fills(channels) else limit
+        if aim is None or not aim.allows(len(plain.stream), pixels):
+            aim = Limit(size=len(plain.stream))
+        pricing = self._filling.pricing(entropy)
         sums = costs(pricing(symbols), symbols).cumsum()
-        bits = float(sums[count - 1]) * _room(aim, pixels, len(plain))
-        if config.nested and channels is None:
-            count = max(count, int((sums <= OVER * bits).sum()))
+        bits = float(sums[count - 1]) * room(aim, pixels, len(plain.stream))
+        if self._fills(channels):
+            count = max(count, int((sums <= MOST_SEARCHED * bits).sum()))
         size = self._padded_side(rgb.height), self._padded_side(rgb.width)
         task = Task(
             x=_replicated(np.asarray(rgb), *size),
@@ -288,35 +286,8 @@ class Codec:
         )
         found = Search(self._compressor, pricing, self._judge)(task, effort, progress)
         if found is not None:
-            return self._stream(rgb.size, found, entropy)
-        return self._filled(rgb, w, entropy, limit) if config.nested and channels is None else plain
-
-    def _filled(self, rgb: Image.Image, w: torch.Tensor, entropy: Entropy, limit: Limit | None) -> bytes:
-        """The stream of the most channels that keep `limit`, or of one more, thinned, where it costs little more than
-        there is room for (gencomp/codec/thinning.py)."""
-        symbols = nearest_symbols(self._compressor.q, w)
-        plain = self._most_channels(rgb, symbols, entropy, limit)
-        aim, pixels, header = limit or Limit(bpp=DEFAULT_MAX_BPP), rgb.width * rgb.height, parse(plain).header
-        more, size = header.channels + 1, len(plain)
-        if more > len(w) or header.entropy == "raw" or w[0].numel() > MAX_POSITIONS or not aim.allows(size, pixels):
-            return plain
-        prices = self._pricing(entropy)(symbols[:more])
-        sums = costs(prices, symbols[:more]).cumsum()
-        budget = float(sums[-2]) * _room(aim, pixels, size)
-        if sums[-1] > THINNED_FROM * budget:
-            return plain
-        best = plain
-        for _ in range(THINNINGS):
-            found = thinned(w[:more], self._compressor.q.centers, prices, budget)
-            stream = self._stream(rgb.size, found, entropy)
-            fits = aim.allows(len(stream), pixels)
-            if fits and len(stream) >= len(best):
-                best = stream
-            room = _room(aim, pixels, len(stream))
-            if fits and room < NEARLY_FULL:
-                break
-            budget *= 0.998 * room
-        return best
+            return Chosen(found, self._stream(rgb.size, found, entropy))
+        return self._filling(w, request) if self._fills(channels) else plain
 
     def _chosen(
         self,
@@ -326,37 +297,24 @@ class Codec:
         channels: int | None,
         limit: Limit | None,
         side: Side | None,
-    ) -> bytes:
-        """The stream of the symbols (C, h, w), of as many channels as were asked for, or as keep the limit."""
-        if self.package.config.nested and channels is None:
-            return self._most_channels(rgb, symbols, entropy, limit)
+    ) -> Chosen:
+        """Of the symbols (C, h, w) as many channels as were asked for, or as keep the limit."""
+        if self._fills(channels):
+            return self._filling.most_channels(symbols, self._request(rgb, entropy, limit))
         stream = self._stream(rgb.size, symbols[:channels], entropy, side)
         if limit is not None and not limit.allows(len(stream), rgb.width * rgb.height):
             raise limit.refusal(len(stream), rgb.width * rgb.height)
-        return stream
+        return Chosen(symbols[:channels], stream)
 
-    def _most_channels(self, rgb: Image.Image, symbols: Symbols, entropy: Entropy, limit: Limit | None) -> bytes:
-        """The stream with the most channels that keeps `limit`; None is the default limit, which refuses nothing.
+    def _fills(self, channels: int | None) -> bool:
+        """Whether the number of channels is for the encoder to choose."""
+        return self.package.config.nested and channels is None
 
-        Sizes may fall by a byte from one number of channels to the next, so every number that might fit is tried.
-        """
-        pixels = rgb.width * rgb.height
-        aim = limit or Limit(bpp=DEFAULT_MAX_BPP)
-        coding = self._coding(symbols, None)
-        least = least_payloads(symbols, self.package.frequencies, self.package.contexts, entropy)
-        likely = [count for count in self._codable if aim.allows(HEADER_BYTES + least[count - 1], pixels)]
-        if coding is not None and entropy == "context":
-            fewest = (HEADER_BYTES + _fewest_bytes(coding, count) for count in self._codable)
-            some = len(list(itertools.takewhile(lambda size: aim.allows(size, pixels), fewest)))
-            likely = sorted({*likely, *self._codable[:some]})
-        for count in reversed(likely):
-            stream = self._stream(rgb.size, symbols[:count], entropy, coding=coding)
-            if aim.allows(len(stream), pixels):
-                return stream
-        if limit is None:
-            return self._stream(rgb.size, symbols[:1], entropy, coding=coding)
-        sizes = [len(self._stream(rgb.size, symbols[:count], entropy, coding=coding)) for count in self._codable]
-        raise limit.refusal(min(sizes), pixels)
+    def _request(self, rgb: Image.Image, entropy: Entropy, limit: Limit | None) -> Request:
+        def write(symbols: Symbols, coding: Coding | None) -> bytes:
+            return self._stream(rgb.size, symbols, entropy, coding=coding)
+
+        return Request(rgb.width * rgb.height, limit, entropy, write)
 
     def _stream(
         self,
@@ -400,11 +358,6 @@ class Codec:
             w[place] = part
         return w
 
-    def _pricing(self, entropy: Entropy) -> Pricing:
-        if entropy == "context" and self._context is not None:
-            return context_pricing(self._context)
-        return static_pricing(self.package.frequencies)
-
     def _latents(
         self, rgb: Image.Image, side: Side | None, progress: Progress | None
     ) -> Iterator[tuple[Place, torch.Tensor]]:
@@ -445,7 +398,9 @@ class Codec:
             if config.mode == "sc":
                 side = self._unpack_side(stream)
                 kept = torch.from_numpy(self._positions(side.mask, size)).to(self._device)
-                w_hat, v = w_hat * kept, None if v is None else v * ~kept
+                w_hat = w_hat * kept
+                if v is not None:
+                    v = v * ~kept
             picture = Image.new("RGB", size)
             for tile in reported(self._tilings.generator.tiles(*self._cells(size)), progress):
                 rows, columns = tile.scaled(config.stride)
@@ -458,8 +413,11 @@ class Codec:
         config = self.package.config
         rows, columns = tile.scaled(config.stride // config.latent_stride)
         window = (..., rows.whole, columns.whole)
-        beside = None if side is None else self._semantics(side, tile)  # of GC: all channels of w_hat are coded
-        x_hat = self._compressor.G(w_hat[window], beside, None if v is None else v[window])
+        noise = None if v is None else v[window]
+        if side is None:
+            x_hat = self._compressor.G(w_hat[window], v=noise)
+        else:
+            x_hat = self._compressor.G(w_hat[window], self._semantics(side, tile), noise)
         pixels = ((x_hat[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # (3, H, W)
         return pixels.permute(1, 2, 0).cpu().numpy()
 
@@ -536,16 +494,3 @@ def _replicated(array: npt.NDArray[Number], height: int, width: int) -> npt.NDAr
     """An array (H, W, ...) grown to height x width by its last row and column."""
     edges = ((0, height - array.shape[0]), (0, width - array.shape[1]))
     return np.pad(array, edges + ((0, 0),) * (array.ndim - 2), mode="edge")
-
-
-def _room(limit: Limit, pixels: int, size: int) -> float:
-    """How many times the bits of a stream of `size` bytes a limit has room for, whatever its symbols were said to cost:
-    tables by neighbours charge less than static prices tell."""
-    spent = HEADER_BYTES + SPARE_BYTES
-    return max(0.0, limit.most_bytes(pixels) - spent) / max(1, size - spent)
-
-
-def _fewest_bytes(coding: Coding, channels: int) -> int:
-    """A size that a payload by the context network stays below by a chance of 2**-32 at most: its bits, less four bytes
-    in case its last ones are zeros."""
-    return max(0, int(coding.bits(channels) / 8) - 4)

@@ -150,6 +150,13 @@ class Coding:
         self._extend(channels)
         return self._bits[channels]
 
+    def prices(self, channels: int) -> Floats:
+        """Bits that each center would cost, of the first channels where all positions are coded, (C, h, w, L)."""
+        self._extend(channels)
+        rows = np.stack(self._rows[:channels])
+        found: Floats = np.float32(PRECISION) - np.log2(rows + np.float32(1))
+        return found.reshape(channels, *self._coded.shape, -1)
+
     def message(self, channels: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Symbols (n,) of the first channels in the order that they are coded in, and what CONTEXT_MODEL takes beside
         them, (n, L)."""

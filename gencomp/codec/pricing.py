@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gencomp.codec.coder import Symbols
-from gencomp.codec.context import ContextModel
+from gencomp.codec.context import Coding, ContextModel
 from gencomp.models.entropy import PRECISION
 
 Prices = npt.NDArray[np.float32]
@@ -19,16 +19,14 @@ def context_pricing(model: ContextModel) -> Pricing:
     """By a package's context network."""
 
     def prices(symbols: Symbols) -> Prices:
-        network, coded = model.first(len(symbols)), np.ones(symbols.shape[1:], np.bool_)
-        rows = (network.rows(symbols, coded, channel) for channel in range(len(symbols)))
-        return np.stack([_bits(row).reshape(*coded.shape, -1) for row in rows])
+        return Coding(model.first(len(symbols)), symbols).prices(len(symbols))
 
     return prices
 
 
 def static_pricing(frequencies: npt.NDArray[np.integer]) -> Pricing:
     """By frequencies (C, L), which sum to 2**24 in each row."""
-    table = _bits(np.asarray(frequencies))[:, None, None]
+    table = (PRECISION - np.log2(np.asarray(frequencies))).astype(np.float32)[:, None, None]
 
     def prices(symbols: Symbols) -> Prices:
         return np.broadcast_to(table[: len(symbols)], (*symbols.shape, table.shape[-1]))
@@ -41,7 +39,3 @@ def costs(prices: Prices, symbols: Symbols) -> npt.NDArray[np.float64]:
     chosen = np.take_along_axis(prices, symbols[..., None].astype(np.intp), -1)
     found: npt.NDArray[np.float64] = chosen.sum((1, 2, 3), dtype=np.float64)
     return found
-
-
-def _bits(frequencies: npt.NDArray[np.integer]) -> Prices:
-    return (PRECISION - np.log2(frequencies)).astype(np.float32)

@@ -3,10 +3,10 @@
 Whole channels fill a limit in steps of a twentieth to a half, and what they leave is lost. So where one more would cost
 little more than there is room for, of each symbol the encoder takes the center that is worth its bits,
 
-    argmin over c of  (w - c)^2 + mu a_k bits(c),    a_k = (k + 1)^1.5 in channel k,
+    argmin over c of  (w - c)^2 + mu a_k bits(c),    a_k proportional to (k + 1)^1.5 in channel k = 0, 1, ...,
 
 with the least mu that keeps the limit, as encoders of classical codecs do with their coefficients (rate-distortion
-optimised quantisation). The first channels say what the picture is and are thinned the least. No network is run.
+optimised quantisation). The first channels say what the picture is and are thinned the least.
 """
 
 import numpy as np
@@ -16,16 +16,11 @@ from torch import Tensor
 from gencomp.codec.coder import Symbols
 from gencomp.codec.pricing import Prices, costs
 
-OVER = 1.2
-"""A channel that costs up to so many times what there is room for is thinned; thinned by more, the picture loses more
-than the channel brings."""
 POWER = 1.5
 MILDEST, HARSHEST = 2.0**-12, 2.0**4
-"""Between which mu is looked for: from what changes no symbol to what leaves the cheapest of each."""
+"""Between which mu is looked for: from what changes hardly a symbol to what leaves next to nothing."""
 HALVINGS = 12
 """Of the bisection of log mu."""
-MAX_POSITIONS = 1 << 18
-"""Of larger latents, of 64 megapixels, squares and prices would take hundreds of megabytes."""
 
 
 def thinned(w: Tensor, centers: Tensor, prices: Prices, budget: float) -> Symbols:
@@ -35,14 +30,14 @@ def thinned(w: Tensor, centers: Tensor, prices: Prices, budget: float) -> Symbol
     low, high = np.log2(MILDEST), np.log2(HARSHEST)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if costs(prices, _chosen(squares, weighted, middle)).sum() <= budget:
+        if costs(prices, _least(squares, weighted, middle)).sum() <= budget:
             high = middle
         else:
             low = middle
-    return _chosen(squares, weighted, high)
+    return _least(squares, weighted, high)
 
 
-def _chosen(squares: npt.NDArray[np.float32], weighted: Prices, log_mu: float) -> Symbols:
+def _least(squares: npt.NDArray[np.float32], weighted: Prices, log_mu: float) -> Symbols:
     found: Symbols = (squares + np.float32(2**log_mu) * weighted).argmin(-1).astype(np.uint8)
     return found
 

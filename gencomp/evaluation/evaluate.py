@@ -13,6 +13,7 @@ from PIL import Image
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import Entropy, describe, packed_bytes
+from gencomp.codec.filling import ENCODER
 from gencomp.codec.rate import RateError
 from gencomp.codec.regions import RegionError
 from gencomp.codec.selection import Selection, SelectionError
@@ -77,6 +78,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in, and pixels of label maps and edges."""
     max_bpp: float | None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    encoder: int
+    """How symbols were chosen, `ENCODER` of gencomp/codec/filling.py."""
     miou: float | None = None
     """Mean IoU of what a segmentation network sees in the decoded pictures, over all of them; None where none was named
     or no pixel has a label."""
@@ -225,13 +228,11 @@ def code(
 ) -> Coded:
     """Compress an (H, W, 3) picture, decode the file, and compare what went in with what came out.
 
-    Where the encoder chooses symbols other than E's (`effort`, or a limit that a nested model fills) only the stream is
-    known, so they are coded once more and must give the same bytes.
-
     Raises RateError, RegionError and SelectionError as `Codec.compress` does.
     """
     picture = Image.fromarray(pixels)
     labels, edges, instances, preserve = given
+    coded: list[NDArray[np.uint8]] = []
     data = codec.compress(
         picture,
         entropy=entropy,
@@ -242,14 +243,10 @@ def code(
         instances=instances,
         preserve=preserve,
         effort=effort,
+        coded=coded.append,
     )
     found = codec.decode_symbols(data)
-    if effort or (codec.package.config.nested and channels is None):
-        again = codec.encode_symbols(found, picture.size, entropy=entropy)
-        mismatches = 0 if again == data else found.size
-    else:
-        symbols = codec.symbols(picture, labels=labels, edges=edges, instances=instances, preserve=preserve)
-        mismatches = _mismatches(symbols[: describe(data).channels], found) + _side_mismatches(codec, data, given)
+    mismatches = _mismatches(coded[0], found) + _side_mismatches(codec, data, given)
     return Coded(
         data=data,
         decoded=np.asarray(codec.decompress(data)),
@@ -357,6 +354,7 @@ def _metrics(
         bound_violations=sum(not result.within_bound for result in results),
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
+        encoder=ENCODER,
         miou=_rounded(miou),
         miou_of_originals=_rounded(of_originals),
         kid=_rounded(sets.kid),

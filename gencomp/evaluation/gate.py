@@ -54,6 +54,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Symbols that came out of a file other than they went in."""
     max_bpp: float | None = None
     """The limit that a nested model was asked to keep; none: its rate is its own."""
+    encoder: int = 0
+    """How symbols were chosen, `ENCODER` of gencomp/codec/filling.py."""
     lpips_alex: float | None = None
     """LPIPS with AlexNet, lower is better; None: not measured, as all that follows."""
     lpips_vgg: float | None = None
@@ -141,7 +143,7 @@ def absolute_checks(
 def compare(candidate: Measured, champion: Measured, tolerances: Tolerances) -> list[Check]:
     """Is the candidate, on the same pictures, not worse than the champion beyond the tolerances?
 
-    Two models that fill up one limit with as many channels as fit are free to take more or less of it. What the
+    Two models that fill up one limit are free to take more or less of it. What the
     champion was measured by, the candidate has to be; what neither was measured by is not compared.
     """
     same = candidate.evaluation_digest == champion.evaluation_digest

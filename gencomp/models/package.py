@@ -7,6 +7,7 @@ one, lies beside them in whole numbers, under names that begin with `context.`.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gencomp.config import ConfigError, convert
@@ -99,6 +100,21 @@ def save_package(
         (Path(scratch) / "config.json").write_bytes(_canonical(msgspec.to_builtins(config)))
         tables = {"static": frequencies.tolist()} | ({} if contexts is None else {"context": contexts.tolist()})
         (Path(scratch) / "tables.json").write_bytes(_canonical(tables))
+        for written in Path(scratch).iterdir():
+            os.replace(written, folder / written.name)
+
+
+def save_with_encoder(folder: Path, source: Path, encoder: nn.Module) -> None:
+    """Write the package in `source` with another E of the same shape, in the precision of its own: whatever decoding
+    depends on is copied as it is stored, so both have one fingerprint and read each other's files."""
+    tensors = load((source / "model.safetensors").read_bytes())
+    for name, tensor in encoder.state_dict().items():
+        tensors[f"E.{name}"] = _stored(f"E.{name}", tensor, tensors[f"E.{name}"].dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        (Path(scratch) / "model.safetensors").write_bytes(save(dict(sorted(tensors.items()))))
+        for name in ("config.json", "tables.json"):
+            shutil.copyfile(source / name, Path(scratch) / name)
         for written in Path(scratch).iterdir():
             os.replace(written, folder / written.name)
 

@@ -33,7 +33,7 @@ REIGN_TAG = "gencomp.reign."
 """Head of the tags of a registered model that tell of its champions; the rest is the time, by which they are sorted."""
 LONGEST_REASON = 1000
 """Characters."""
-NOT_JUDGED = ("evaluation_digest", "package", "fingerprint", "max_bpp")
+NOT_JUDGED = ("evaluation_digest", "package", "fingerprint", "max_bpp", "encoder")
 """Fields of `Measured` that are no results."""
 
 State = Literal["champion", "challenger", "rejected", "withdrawn"]
@@ -234,10 +234,10 @@ def _measured(
     candidate: Measured,
     evaluate: Callable[["ModelVersion"], Measured],
 ) -> Measured:
-    """The champion on the candidate's pictures, within its limit and by all of its metrics: as recorded, or measured
-    now and recorded."""
+    """The champion on the candidate's pictures, within its limit, by the same encoder and all of its metrics: as
+    recorded, or measured now and recorded."""
     recorded, current = champion.tags, measured_tags(candidate)
-    same = (f"{MEASURED_TAG}evaluation_digest", f"{MEASURED_TAG}max_bpp")
+    same = [f"{MEASURED_TAG}{name}" for name in ("evaluation_digest", "max_bpp", "encoder")]
     lacks = [tag for tag, value in current.items() if value != "null" and recorded.get(tag, "null") == "null"]
     judged = [tag for tag in lacks if tag.removeprefix(MEASURED_TAG) not in NOT_JUDGED]
     if not judged and all(recorded.get(tag) == current[tag] for tag in same):

@@ -53,15 +53,9 @@ class Networks(NamedTuple):
         return state["step"], state["history"]
 
     def result(self, averaged: bool) -> Compressor:
-        """The compressor that a run leaves, on the CPU, in evaluation mode.
-
-        What was not trained is as it was to the bit, where an average would make 0 of -0.
-        """
+        """The compressor that a run leaves, on the CPU, in evaluation mode."""
         chosen = self.ema.module if averaged else self.compressor
         assert isinstance(chosen, Compressor)
-        for ours, theirs in zip(chosen.parameters(), self.compressor.parameters(), strict=True):
-            if not theirs.requires_grad:
-                ours.data.copy_(theirs.data)
         return chosen.cpu().eval().requires_grad_(False)
 
 

@@ -283,6 +283,7 @@ class Run:
             set_checkpointing(compressor)
         if config.part == "encoder":
             compressor.G.requires_grad_(False)
+            fix_statistics(compressor.G)
         trained = [parameter for parameter in compressor.parameters() if parameter.requires_grad]
         return Networks(
             compressor,
@@ -414,8 +415,9 @@ class Run:
         """
         if self.context is None:
             return None
-        symbols = w_hat + self.model.levels // 2  # the centers are one apart
-        logits = self.context(symbols, torch.ones_like(w_hat[:, :1], dtype=torch.bool))
+        symbols = w_hat.float() + (self.model.levels - 1) / 2  # the centers are one apart
+        with torch.autocast(w_hat.device.type, enabled=False):
+            logits = self.context(symbols, torch.ones_like(w_hat[:, :1], dtype=torch.bool))
         return -log_softmax(logits.float(), 2).permute(0, 1, 3, 4, 2) / math.log(2)
 
     @staticmethod

@@ -8,8 +8,9 @@ from skimage import data
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.container import describe
+from gencomp.codec.filling import MOST_THINNED
 from gencomp.codec.pricing import Prices, costs
-from gencomp.codec.thinning import OVER, POWER, thinned
+from gencomp.codec.thinning import POWER, thinned
 from gencomp.evaluation.metrics import ms_ssim, psnr
 
 CENTERS = torch.arange(5) - 2.0
@@ -72,9 +73,9 @@ def test_a_photograph_has_more_of_its_limit_and_is_nearer_the_original() -> None
         over = (sizes[fitting] - 17) / (limit - 17)
         stream = codec.compress(image, max_bytes=limit)
         assert len(stream) <= limit
-        if over > OVER + 0.02:
+        if over > MOST_THINNED + 0.02:
             assert len(stream) == sizes[fitting - 1]
-        elif over < OVER - 0.02 and sizes[fitting - 1] < 0.95 * limit:
+        elif over < MOST_THINNED - 0.02 and sizes[fitting - 1] < 0.95 * limit:
             tried += 1
             assert describe(stream).channels == fitting + 1
             assert len(stream) > 0.97 * limit

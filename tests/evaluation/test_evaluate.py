@@ -58,7 +58,7 @@ def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path
     assert list(metrics) == [
         *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
         *("psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"),
-        *("bound_violations", "symbol_mismatches", "max_bpp", "miou", "miou_of_originals", "kid", "fid"),
+        *("bound_violations", "symbol_mismatches", "max_bpp", "encoder", "miou", "miou_of_originals", "kid", "fid"),
         *("intervals", "protocols", "segmentation", "selective"),
     ]
     assert metrics["package"] == content_hash(package)

@@ -49,7 +49,9 @@ class Project:
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         self._place_shards()
 
-    def place(self, package: Path, psnr: float = 25.0, digest: str = "d" * 64, bpp: float = 0.03) -> Measured:
+    def place(
+        self, package: Path, psnr: float = 25.0, digest: str = "d" * 64, bpp: float = 0.03, encoder: int = 0
+    ) -> Measured:
         """Put a package with its evaluation, its verdict and its training curve in place of the former."""
         shutil.rmtree(self.folder / "models" / "gc", ignore_errors=True)
         shutil.copytree(package, self.folder / "models" / "gc")
@@ -62,6 +64,7 @@ class Project:
             ms_ssim=0.9,
             bound_violations=0,
             symbol_mismatches=0,
+            encoder=encoder,
             fingerprint=load_package(package).fingerprint[:4].hex(),
         )
         self._write("metrics/gc.json", json.dumps(msgspec.to_builtins(measured)).encode())

@@ -216,7 +216,9 @@ def test_a_promotion_interrupted_anywhere_leaves_a_champion(
     assert aliases(store) == {"champion": "2"}
 
 
+@pytest.mark.parametrize("other", ["pictures", "encoder"])
 def test_a_champion_of_another_evaluation_is_evaluated_again_on_the_current_one(
+    other: str,
     project: Project,
     store: str,
     packages: Packages,
@@ -225,8 +227,6 @@ def test_a_champion_of_another_evaluation_is_evaluated_again_on_the_current_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", python_env["PYTHONPATH"])
-    project.place(packages[0], psnr=50.0)
-    register.main()
     Path("pictures").mkdir()
     pixels = np.random.default_rng(1).integers(0, 256, (33, 17, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("pictures/noise.png")
@@ -237,7 +237,9 @@ def test_a_champion_of_another_evaluation_is_evaluated_again_on_the_current_one(
     pictures = hashlib.sha256()
     update_digest(pictures, picture)
     digest = pictures.hexdigest()
-    project.place(packages[1], psnr=25.0, digest=digest)
+    project.place(packages[0], psnr=50.0, **({"digest": digest} if other == "encoder" else {}))
+    register.main()
+    project.place(packages[1], psnr=25.0, digest=digest, encoder=1 if other == "encoder" else 0)
     register.main()
     assert aliases(store) == {"champion": "2"}
     assert tags(store, 1)["gencomp.measured.evaluation_digest"] == f'"{digest}"'
