@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from gencomp.codec.codec import Codec
+from gencomp.config import ConfigError
 from gencomp.models.package import load_package
 from gencomp.registry.store import connect, experiment_id
 from stages import train
@@ -112,7 +113,7 @@ def test_an_encoder_trained_for_a_decoder_makes_files_that_the_old_package_reads
     assert stream != base.compress(picture, channels=4)
     assert base.decompress(stream).tobytes() == tuned_codec.decompress(stream).tobytes()
     write(tuned=tuned | {"half_precision": True})
-    with pytest.raises(StageError, match="takes all but E from `init`"):
+    with pytest.raises(ConfigError, match="takes all but E from `init`"):
         train.main("tuned")
     write(grown=tuned | {"model": MODEL | {"channels": 5}})
     with pytest.raises(StageError, match="leave `model` out"):
