@@ -255,7 +255,7 @@ def test_a_clone_killed_in_shard_and_in_train_ends_in_the_same_bytes(
         ]
         dvc.kill()
     assert orphans and orphans[0].is_running()
-    run(clone, "dvc", "repro", "train@gc")
+    run(clone, "dvc", "repro", "shard@own", "train@gc")
     assert not orphans[0].is_running()
     found, whole = hashes(clone), hashes(first)
     assert {"data/shards/own/manifest.json", "models/gc/model.safetensors", "history/gc.csv"} <= found.keys()
