@@ -67,16 +67,8 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ValueError("a variant needs `model`, or `init` to take it from")
         if self.training.part == "encoder" and (self.init is None or self.context or self.half_precision):
             raise ValueError(
-                "part: encoder takes all but E from `init`: give one, and no `context` or `half_precision`"
+                "part: encoder takes all but E from `init`: give `init`, and neither `context` nor `half_precision`"
             )
-
-
-class Coding(NamedTuple):
-    """What symbols are coded by, as `save_package` takes it."""
-
-    frequencies: NDArray[np.int64]
-    contexts: NDArray[np.int64] | None
-    network: ContextWeights | None
 
 
 class Start(NamedTuple):
@@ -215,8 +207,11 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
             assert start.folder
             save_with_encoder(finished / "package", start.folder, compressor.E)
         else:
-            coding = _coding(variant, config, start, compressor, counts, shards, seed)
-            save_package(finished / "package", start.model, compressor, *coding, half=config.half_precision)
+            network = None
+            if config.context:
+                network = _context_network(variant, config.context, compressor, shards, seed, start.network)
+            tables = fit_frequencies(counts.sum(1)), None if network else fit_contexts(counts)
+            save_package(finished / "package", start.model, compressor, *tables, network, half=config.half_precision)
         logger.package(content_hash(finished / "package"))
     _write_csv(finished / "history.csv", list(result.history[0]), (row.values() for row in result.history))
     _write_csv(finished / "centers.csv", ["channel", "center", "count", "share"], _usage(counts.sum(1)))
@@ -224,22 +219,6 @@ def _train(variant: str, config: VariantConfig, start: Start, seed: int, shards:
     _publish(pictures, Path("history") / f"{variant}-pictures")
     _publish(finished / "history.csv", Path("history") / f"{variant}.csv")
     _publish(finished / "centers.csv", Path("history") / f"{variant}-centers.csv")
-
-
-def _coding(
-    variant: str,
-    config: VariantConfig,
-    start: Start,
-    compressor: Compressor,
-    counts: NDArray[np.int64],
-    shards: Path,
-    seed: int,
-) -> Coding:
-    """What symbols are coded by, learned from those of the training images."""
-    network = None
-    if config.context:
-        network = _context_network(variant, config.context, compressor, shards, seed, start.network)
-    return Coding(fit_frequencies(counts.sum(1)), None if network else fit_contexts(counts), network)
 
 
 def _context_network(

@@ -265,17 +265,17 @@ class Codec:
     ) -> Chosen:
         """Searched symbols. Their stream takes what `limit` allows, or, where channels are asked for, no more than E's
         symbols of them; where the search ends with nothing, what is written without one."""
-        pixels, request = rgb.width * rgb.height, self._request(rgb, entropy, limit)
+        pixels, request, fills = rgb.width * rgb.height, self._request(rgb, entropy, limit), self._fills(channels)
         w = self._latent(rgb, None)
         symbols = nearest_symbols(self._compressor.q, w)
         plain = self._chosen(rgb, symbols, entropy, channels, limit, None)
-        count, aim = len(plain.symbols), request.aim if self._fills(channels) else limit
+        count, aim = len(plain.symbols), request.aim if fills else limit
         if aim is None or not aim.allows(len(plain.stream), pixels):
             aim = Limit(size=len(plain.stream))
         pricing = self._filling.pricing(entropy)
         sums = costs(pricing(symbols), symbols).cumsum()
         bits = float(sums[count - 1]) * room(aim, pixels, len(plain.stream))
-        if self._fills(channels):
+        if fills:
             count = max(count, int((sums <= MOST_SEARCHED * bits).sum()))
         size = self._padded_side(rgb.height), self._padded_side(rgb.width)
         task = Task(
@@ -287,7 +287,7 @@ class Codec:
         found = Search(self._compressor, pricing, self._judge)(task, effort, progress)
         if found is not None:
             return Chosen(found, self._stream(rgb.size, found, entropy))
-        return self._filling(w, request) if self._fills(channels) else plain
+        return self._filling(w, request) if fills else plain
 
     def _chosen(
         self,

@@ -86,6 +86,6 @@ def _exact(results: Sequence[Result]) -> str:
     mismatches = sum(result.symbol_mismatches for result in results)
     violations = sum(result.bound_violations for result in results)
     if not mismatches and not violations:
-        return f"All {files} files decode to exactly the symbols that were encoded, and none is above its bound."
+        return f"Every file ({files}) decodes to exactly the symbols that were encoded, and none is above its bound."
     faults = f"{violations} are above their bound, and {mismatches} symbols came back changed"
     return f"Of {files} files, {faults}: not fit for use."

@@ -418,7 +418,7 @@ class Run:
         symbols = w_hat.float() + (self.model.levels - 1) / 2  # the centers are one apart
         with torch.autocast(w_hat.device.type, enabled=False):
             logits = self.context(symbols, torch.ones_like(w_hat[:, :1], dtype=torch.bool))
-        return -log_softmax(logits.float(), 2).permute(0, 1, 3, 4, 2) / math.log(2)
+        return -log_softmax(logits, 2).permute(0, 1, 3, 4, 2) / math.log(2)
 
     @staticmethod
     def _judge(discriminator: nn.Module, image: Tensor, s: Tensor | None) -> list[Judgement]:

@@ -25,7 +25,7 @@ def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_a
         "On a picture of photos, gc spends 200 bytes (0.0244 bpp, LPIPS 0.360, 21.50 dB).",
         "With the bytes of gc, JPEG 2000 reaches LPIPS 0.600; BPG goes that low for 1 of 4 pictures; "
         "JPEG and AVIF cannot go that low, with smallest files 6.0 and 4.5 times as large.",
-        "All 4 files decode to exactly the symbols that were encoded, and none is above its bound.",
+        "Every file (4) decodes to exactly the symbols that were encoded, and none is above its bound.",
     ]
 
 
