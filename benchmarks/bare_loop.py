@@ -34,10 +34,9 @@ class BareLoop:
         self.compressor.to(device)
         self.D.to(device)
         self.ema = AveragedModel(self.compressor, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.step_G = Adam(self.compressor.parameters(), config.learning_rate, config.betas)
-        self.step_D = Adam(
-            self.D.parameters(), shape.learning_rate or config.learning_rate, shape.betas or config.betas
-        )
+        self.step_G = Adam(self.compressor.parameters(), config.learning_rate, config.betas, fused=True)
+        rate, betas = shape.learning_rate or config.learning_rate, shape.betas or config.betas
+        self.step_D = Adam(self.D.parameters(), rate, betas, fused=True)
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(images, 3, height, width, generator=generator) * 2 - 1
         self.x = x.to(device, memory_format=layout)
@@ -54,9 +53,11 @@ class BareLoop:
         return int(counter.get_total_flops())
 
     def compile(self) -> None:
-        """Compile the networks, as the trainer does."""
-        for network in (self.compressor.E, self.compressor.G, self.D):
-            network.compile()
+        """Compile the networks that the trainer compiles, for shapes that stay, as it does."""
+        costly = (self.perceptual.lpips_vgg, self.perceptual.dists)
+        for network in (self.compressor.E, self.compressor.G, self.D, *costly):
+            if network is not None:
+                network.compile(dynamic=False)
 
     def step(self) -> None:
         """One update of E and G, and of D where it takes part."""

@@ -20,10 +20,8 @@ from torch.nn.functional import interpolate, pad
 from benchmarks.clock import hardware, medians
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, one_line, say, unmeasured
 from gencomp import Codec
-from gencomp.models.compressor import Compressor, ModelConfig, initialise
-from gencomp.models.entropy import fit_contexts, fit_frequencies
+from gencomp.models.compressor import ModelConfig
 from gencomp.models.export import export_onnx
-from gencomp.models.light import LightConfig
 from gencomp.models.package import Package
 
 SIZES = ((256, 256), (768, 512), (1920, 1080))
@@ -49,7 +47,7 @@ class Pass(NamedTuple):
 
 def main() -> int:
     parser = arguments("Times encoding and decoding.")
-    parser.add_argument("--model", metavar="REF", help="a model reference; a random light model where none is given")
+    parser.add_argument("--model", metavar="REF", default="light", help="a model reference; light by default")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (the bars are for 2)")
     parser.add_argument("--rounds", type=int, help="runs of which the median is taken (15, or 5 with --quick)")
     args = parser.parse_args()
@@ -59,7 +57,7 @@ def main() -> int:
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         for name in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             device = torch.device(name)
-            codec = Codec.from_reference(args.model, device=name) if args.model else Codec(random_light(), name)
+            codec = Codec.from_reference(args.model, device=name)
             if codec.package.config.mode == "sc":
                 parser.error(f"{args.model} compresses selectively, which takes more than a picture")
             say(hardware(device))
@@ -70,15 +68,6 @@ def main() -> int:
                 if not args.quick or size == SIZES[0]:
                     rows += mode_rows(codec, size, where, rounds, Path(folder), quick=args.quick)
     return finish(rows, args.json)
-
-
-def random_light() -> Package:
-    """The light model of default shape as training begins; its latent is spread over the centers as a trained one's."""
-    config = ModelConfig(channels=16, nested=True, light=LightConfig())
-    compressor = Compressor(config).eval().requires_grad_(False)
-    initialise(compressor, torch.Generator().manual_seed(0))
-    counts = np.tile(np.array([11, 23, 32, 23, 11]), (config.channels, config.levels**2, 1))
-    return Package(config, compressor, fit_frequencies(counts.sum(1)), bytes(32), fit_contexts(counts))
 
 
 def picture(width: int, height: int) -> Image.Image:

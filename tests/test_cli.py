@@ -574,7 +574,7 @@ def test_selections_that_do_not_fit_are_refused(run: Run, selective: Codec) -> N
         ((*model, "--labels", "small.png"), "45 x 28 pixels, and the picture 45 x 29"),
         ((*model, "--labels", "foreign.png"), "has id 3, and this model knows 0 to 2"),
         ((*model, *labels, "--preserve", "box:0,0,46,1"), "not within the picture"),
-        ((*model, *labels, "--preserve", "classes:car"), "unknown class 'car'"),
+        ((*model, *labels, "--preserve", "classes:car"), "classes: needs whole numbers"),
         ((*model, *labels, "--preserve", "instances:1"), "needs an instance map"),
         ((*model, *labels, "--preserve", "everything"), "no region and no file"),
         ((*model, *labels, "--max-bytes", 13), "it takes at least"),

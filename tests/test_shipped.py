@@ -14,6 +14,8 @@ from gencomp.codec.container import describe
 from gencomp.codec.context import Coding, ContextModel
 from gencomp.codec.rate import DEFAULT_MAX_BPP
 from gencomp.evaluation.metrics import psnr
+from gencomp.models.light import LightConfig
+from gencomp.models.package import load_package
 from gencomp.references import SHIPPED_MODELS, resolve, shipped
 
 GOLDEN = Path(__file__).parent / "codec" / "golden"
@@ -57,6 +59,7 @@ def coffee() -> Image.Image:
 def test_the_newest_is_the_default() -> None:
     newest = SHIPPED_MODELS / list(SHIPPED)[-1]
     assert resolve("light") == newest
+    assert load_package(newest).config.light == LightConfig()
     assert Codec.from_reference().package.fingerprint.hex() == SHIPPED[newest.name][0]
     assert [folder.name for folder in shipped()] == list(SHIPPED)
 

@@ -3,7 +3,6 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from PIL import Image
 
 from gencomp.codec.pixels import check_kind
 
-FORMS = "none, all, box:x0,y0,x1,y1, classes:car,person, instances:1,2 or a mask image"
+FORMS = "none, all, box:x0,y0,x1,y1, classes:8,11, instances:1,2 or a mask image"
 """What `parse_region` understands, for help texts."""
 
 Mask = NDArray[np.bool_]
@@ -37,8 +36,6 @@ class Scene(NamedTuple):
     width: int
     """Pixels."""
     labels: Ids | None
-    class_names: Sequence[str]
-    """The names of ids 0, 1, ..."""
     instances: Ids | None
 
 
@@ -50,26 +47,24 @@ class Region(ABC):
         height: int,
         width: int,
         labels: Ids | None = None,
-        class_names: Sequence[str] = (),
         instances: Ids | None = None,
     ) -> Mask:
         """The mask of a picture of height x width pixels, (H, W), true where preserved.
 
-        `labels` and `instances` (H, W) are needed by `classes:` and `instances:` alone; `class_names[i]` names id i.
-        Raises RegionError.
+        `labels` and `instances` (H, W) are needed by `classes:` and `instances:` alone. Raises RegionError.
         """
         for kind, ids in (("label", labels), ("instance", instances)):
             if ids is not None and ids.shape != (height, width):
                 raise RegionError(_other_size(f"the {kind} map", ids.shape[::-1], (width, height)))
-        return self._mask(Scene(height, width, labels, class_names, instances))
+        return self._mask(Scene(height, width, labels, instances))
 
     @abstractmethod
     def _mask(self, scene: Scene) -> Mask: ...
 
 
 def parse_region(text: str) -> Region:
-    """`none`, `all`, `box:x0,y0,x1,y1` in pixels without column x1 and row y1, `classes:` names or ids, `instances:`
-    ids, or the path of a mask image. Raises RegionError; the mask image is read when the mask is asked for."""
+    """`none`, `all`, `box:x0,y0,x1,y1` in pixels without column x1 and row y1, `classes:` or `instances:` and ids, or
+    the path of a mask image. Raises RegionError; the mask image is read when the mask is asked for."""
     kind, colon, rest = text.partition(":")
     values = [value.strip() for value in rest.split(",")]
     match kind, colon:
@@ -77,12 +72,11 @@ def parse_region(text: str) -> Region:
             return Whole(kind == "all")
         case "box", ":":
             return _box(text, values)
-        case "classes", ":" if all(values):
-            return Classes(tuple(values))
-        case "instances", ":" if all(map(_WHOLE_NUMBER.fullmatch, values)):
-            return Instances(tuple(map(int, values)))
+        case "classes" | "instances", ":" if all(map(_WHOLE_NUMBER.fullmatch, values)):
+            ids = tuple(map(int, values))
+            return Classes(ids) if kind == "classes" else Instances(ids)
         case "classes" | "instances", ":":
-            raise RegionError(f"{text!r} is no region: {kind}: needs {_LISTS[kind]}")
+            raise RegionError(f"{text!r} is no region: {kind}: needs whole numbers, separated by commas")
         case _ if os.path.isfile(text):  # which takes any text, unlike Path.is_file
             return MaskImage(Path(text))
         case _:
@@ -132,14 +126,15 @@ class Box(Region):
 
 @dataclass(frozen=True)
 class Classes(Region):
-    """Every pixel of some classes, each given by name or id; a class that the picture does not show is no error."""
+    """Every pixel of some classes of a label map; a class that the picture does not show is no error."""
 
-    classes: tuple[str, ...]
+    ids: tuple[int, ...]
 
     def _mask(self, scene: Scene) -> Mask:
         if scene.labels is None:
-            raise RegionError(f"preserving classes ({','.join(self.classes)}) needs a label map, and there is none")
-        return np.isin(scene.labels, [_class_id(name, scene.class_names) for name in self.classes])
+            ids = ",".join(map(str, self.ids))
+            raise RegionError(f"preserving classes ({ids}) needs a label map, and there is none")
+        return np.isin(scene.labels, self.ids)
 
 
 @dataclass(frozen=True)
@@ -171,28 +166,12 @@ class MaskImage(Region):
         return np.asarray(values != 0 if values.ndim == 2 else (values != 0).any(2))
 
 
-_LISTS = {"classes": "names or ids of classes, separated by commas", "instances": "whole numbers, separated by commas"}
-
-
 def _box(text: str, values: list[str]) -> Box:
     if len(values) == 4 and all(map(_WHOLE_NUMBER.fullmatch, values)):
         left, top, right, bottom = map(int, values)
         if left < right and top < bottom:
             return Box(left, top, right, bottom)
     raise RegionError(f"{text!r} is no box: box:x0,y0,x1,y1 needs whole numbers of pixels, x0 < x1 and y0 < y1")
-
-
-def _class_id(wanted: str, names: Sequence[str]) -> int:
-    """A class's id by its name, by its name in other capitals, or as a number; without names, any number."""
-    folded = [name.casefold() for name in names]
-    if wanted in names:
-        return names.index(wanted)
-    if wanted.casefold() in folded:
-        return folded.index(wanted.casefold())
-    if _WHOLE_NUMBER.fullmatch(wanted) and (not names or int(wanted) < len(names)):
-        return int(wanted)
-    known = f"known are {', '.join(names)}, by name or as 0 to {len(names) - 1}" if names else "give its id"
-    raise RegionError(f"unknown class {wanted!r}: {known}")
 
 
 def _opened(path: Path, size: tuple[int, int]) -> Image.Image:

@@ -27,7 +27,7 @@ from gencomp.codec.tensors import image_tensor, nearest_symbols
 from gencomp.codec.tiles import Progress, Tile, Tiling, tileable
 from gencomp.models.compressor import Compressor
 from gencomp.models.dists import DISTS, load_dists
-from gencomp.models.lpips import LPIPS, load_lpips
+from gencomp.models.lpips import LPIPS, SMALLEST_SIDE, load_lpips
 from gencomp.weights.cache import weights_path
 
 DISTORTION, LPIPS_ALEX, LPIPS_VGG, DISTS_WEIGHT = 5.0, 2.0, 2.0, 2.0
@@ -39,8 +39,6 @@ WINDOW = 192
 costs three times one of G with AlexNet."""
 GRID = 16
 """Pixels within which LPIPS looks from shifting origins, as in training."""
-SMALLEST = 32
-"""Pixels along a side that LPIPS needs."""
 LEARNING_RATE = 0.1
 """Of Adam, in distances of centers, falling by a cosine to a tenth."""
 BETAS = (0.9, 0.99)
@@ -144,7 +142,7 @@ class Search:
     def _distance(self, x: Tensor, x_hat: Tensor, places: np.random.Generator, step: int) -> Tensor:
         """d of pictures (1, 3, H, W) in [-1, 1]."""
         judge = self._judge
-        top, left = (int(places.integers(0, min(GRID, side - SMALLEST + 1))) for side in x.shape[-2:])
+        top, left = (int(places.integers(0, min(GRID, side - SMALLEST_SIDE + 1))) for side in x.shape[-2:])
         distance = judge.lpips(x[..., top:, left:], x_hat[..., top:, left:])
         loss: Tensor = DISTORTION * mse_loss(x_hat, x) + LPIPS_ALEX * distance.sum()
         corner = [int(places.integers(0, max(1, side - WINDOW + 1))) for side in x.shape[-2:]]

@@ -8,14 +8,16 @@ from PIL import Image
 
 from gencomp.data.failure import Rejected
 
-FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp"}
+FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp", "AVIF": "avif"}
 """Accepted formats by Pillow's name, and their extension. MPO is a JPEG with more pictures behind the first."""
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"})
 """File names that claim to be photographs, lower case."""
 ORIENTATION = 0x0112
 """EXIF tag."""
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_BRANDS = (b"ftypavif", b"ftypavis")
+"""Of AVIF, behind four bytes of length."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,7 +89,8 @@ def _decoded(
     except Image.DecompressionBombError:
         raise Rejected("too-large") from None
     except Exception as error:  # decoders of damaged files raise whatever comes to hand
-        raise Rejected("corrupt" if data.startswith(_MAGIC) else "not-an-image", str(error)) from None
+        claimed = data.startswith(_MAGIC) or data[4:12] in _BRANDS
+        raise Rejected("corrupt" if claimed else "not-an-image", str(error)) from None
     return image, size
 
 

@@ -26,15 +26,16 @@ RESIDUAL_GAIN = 0.2
 
 
 class LightConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Filters and residual blocks of the light networks, in the order the picture passes them."""
+    """Filters and residual blocks of the light networks, in the order the picture passes them; by default those of the
+    one that ships."""
 
-    encoder: tuple[Width, Width, Width] = (64, 128, 192)
+    encoder: tuple[Width, Width, Width] = (48, 96, 160)
     """Filters of E at strides 4, 8 and 16."""
-    encoder_blocks: tuple[Blocks, Blocks, Blocks] = (1, 1, 2)
+    encoder_blocks: tuple[Blocks, Blocks, Blocks] = (1, 2, 3)
     """Residual blocks of E at strides 4, 8 and 16."""
-    generator: tuple[Width, Width, Width] = (224, 128, 64)
+    generator: tuple[Width, Width, Width] = (192, 96, 48)
     """Filters of G at strides 16, 8 and 4."""
-    generator_blocks: tuple[Blocks, Blocks, Blocks] = (3, 1, 1)
+    generator_blocks: tuple[Blocks, Blocks, Blocks] = (5, 2, 2)
     """Residual blocks of G at strides 16, 8 and 4."""
 
 

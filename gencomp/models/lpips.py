@@ -18,6 +18,10 @@ VGG16 = tuple((i, k, 3, 1, 1) for i, k in pairwise((3, *vgg16.WIDTHS)))
 """Inputs, filters, size, stride and padding of every convolution."""
 
 
+SMALLEST_SIDE = 32
+"""Pixels, of what is compared."""
+
+
 class Backbone(NamedTuple):
     """A network whose features are compared."""
 
@@ -38,7 +42,7 @@ BACKBONES: dict[Name, Backbone] = {
 
 
 class LPIPS(nn.Module):
-    """Distance of image pairs (N, 3, H, W) in [-1, 1] -> (N,), 0 for equal ones, seldom above 1; H, W >= 32.
+    """Distance of image pairs (N, 3, H, W) in [-1, 1] -> (N,), 0 for equal ones, seldom above 1; H, W >= SMALLEST_SIDE.
 
     Per layer, features are scaled to unit length over channels, their squared difference is weighted by a learned
     head and averaged over positions; the layers are summed.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gencomp.models.context import ContextNetwork
+from gencomp.models.package import MAX_HIDDEN
 from gencomp.training.tables import Symbols
 
 WINDOW = 40
@@ -19,6 +20,8 @@ WINDOW = 40
 
 TOLD_EVERY = 20
 """Steps between reports."""
+
+Hidden = Annotated[int, msgspec.Meta(ge=1, le=MAX_HIDDEN)]
 
 
 class ContextConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,7 +32,7 @@ class ContextConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Latents per step."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 3e-3
     """Of AdamW at its highest; it rises over the first tenth of the steps and falls to zero by a cosine."""
-    hidden: tuple[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=1)]] = (64, 32)
+    hidden: tuple[Hidden, Hidden] = (64, 32)
     """Numbers of each channel's two hidden layers."""
 
 

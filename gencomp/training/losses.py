@@ -23,7 +23,8 @@ Weight = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class LossConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Weights of the terms. The defaults are the paper's."""
+    """Weights of the terms. By default lambda is the paper's and feature matching is weighed as in pix2pixHD, without
+    VGG; `profiles/paper-*.yaml` have those of the paper's runs."""
 
     gan: Literal["least-squares", "vanilla"] = "least-squares"
     """f and g: (y - 1)^2 and y^2, or eq. 1's -log sigmoid(y) and -log(1 - sigmoid(y))."""
@@ -152,15 +153,19 @@ def spread_loss(w: Tensor) -> Tensor:
     return (channels.mean(1).square() + (channels.std(1) - LATENT_STD).square()).mean()
 
 
-def entropy_estimate(assignments: Tensor, coded: Tensor | None = None) -> Tensor:
+def entropy_estimate(assignments: Tensor, coded: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
     """H(w_hat), bits per symbol: the entropy of the centers' shares in each channel, mean over the channels.
 
     `assignments` (N, C, h, w, L): q's soft assignments, whose mean over a batch is a differentiable stand-in for the
     shares (Agustsson et al. 2017). It is what the static tables' coder pays. `coded` (N,): the first so many channels
     of an image are coded, and its mean is over those; none: all are. A bit then weighs the less the more of them an
-    image has, as it should where quality falls with the logarithm of the rate.
+    image has, as it should where quality falls with the logarithm of the rate. `kept` (N, 1, h, w), of SC: 1 where
+    symbols are coded, else 0; the shares are of those.
     """
-    shares = assignments.float().mean((0, 2, 3))  # (C, L)
+    if kept is None:
+        shares = assignments.float().mean((0, 2, 3))  # (C, L)
+    else:
+        shares = (assignments.float() * kept.unsqueeze(-1)).sum((0, 2, 3)) / kept.sum().clamp(min=1)
     bits = -(shares * shares.clamp(min=1e-9).log2()).sum(1)  # (C,)
     return _mean_of_coded(bits.expand(len(assignments), -1), coded)
 
@@ -210,6 +215,8 @@ class Decoded(NamedTuple):
     """Nested channels: (N,) int64, the first so many channels of each image are coded."""
     prices: Tensor | None = None
     """Bits that each center would cost, (N, C, h, w, L), where the rate has a weight."""
+    kept: Tensor | None = None
+    """SC: (N, 1, h, w), 1 where symbols are coded, else 0."""
 
 
 def generator_loss(
@@ -225,7 +232,7 @@ def generator_loss(
 
     Without judgements, no D terms. `origin`: where LPIPS starts to look.
     """
-    x, x_hat, w, m, coded, prices = decoded
+    x, x_hat, w, m, coded, prices, kept = decoded
     seen, vgg16 = config.vgg16_images, perceptual.lpips_vgg
     zero = x.new_zeros(())
     terms = GeneratorLoss(
@@ -238,7 +245,7 @@ def generator_loss(
         lpips_vgg=config.lpips_vgg * mean_distance(x[:seen], x_hat[:seen], vgg16) if vgg16 else zero,
         dists=config.dists * mean_distance(x[:seen], x_hat[:seen], perceptual.dists) if perceptual.dists else zero,
         spread=config.spread * spread_loss(w) if config.spread else zero,
-        entropy=config.beta * entropy_estimate(quantizer.assign(w), coded) if config.beta else zero,
+        entropy=config.beta * entropy_estimate(quantizer.assign(w), coded, kept) if config.beta else zero,
         rate=zero if prices is None else config.rate * charged_bits(quantizer.assign(w), prices, coded),
     )
     return terms._replace(total=torch.stack(terms[1:]).sum())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 from torch import Tensor
 
-from gencomp.data.loader import Batch
+from gencomp.data.loader import UNLABELLED, Batch
 
 SHARE = 0.25
 """Of the instances of an image that a mask preserves, as in the paper."""
@@ -21,13 +21,14 @@ Mask = NDArray[np.bool_]
 def draw_masks(batch: Batch, draws: Sequence[np.random.Generator]) -> Tensor:
     """m (N, 1, h, w) float32, 1 where preserved, else 0, of a batch on the CPU; one generator per image.
 
-    Each image gets instances or a box with equal chance, a box where the batch has no label maps. With a generator per
+    Each image gets instances or a box with equal chance, a box where nothing of it is labelled. With a generator per
     image, a rank that holds a slice of the batch draws what the whole batch would have.
     """
     height, width = batch.images.shape[-2:]
     masks = []
     for index, draw in zip(range(len(batch.keys)), draws, strict=True):
-        if batch.labels is None or draw.random() < 0.5:
+        labelled = batch.labels is not None and bool((batch.labels[index] != UNLABELLED).any())
+        if draw.random() < 0.5 or batch.labels is None or not labelled:
             masks.append(random_box(height, width, draw))
         else:
             edges = None if batch.edges is None else batch.edges[index, 0].numpy() > 0

@@ -21,11 +21,13 @@ from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.discriminator import Discriminator, Judgement
 from gencomp.models.latent import draw_noise
+from gencomp.models.lpips import SMALLEST_SIDE
 from gencomp.models.selective import mask_to_latent
 from gencomp.models.semantics import one_hot
 from gencomp.training.draws import Draw, draw_step, mask_generators
 from gencomp.training.health import center_counts, dead_centers, score_gap, warnings
 from gencomp.training.losses import (
+    LPIPS_GRID,
     Decoded,
     GeneratorLoss,
     LossConfig,
@@ -63,7 +65,7 @@ class DiscriminatorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     betas: tuple[float, float] | None = None
     """Of D's Adam; none: those of E and G."""
     semantics: bool = False
-    """Give D the label map and the edges of instances too: GC (D+), and SC always."""
+    """Give D the label map and the edges of instances too: GC (D+). D of SC has them whatever this says."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,7 +110,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Decay per step of the averaged weights that the package gets; 0 packs the last weights."""
     precision: Literal["no", "bf16"] = "no"
-    """`bf16` computes under autocast; `no` in float32."""
+    """`bf16` computes under autocast, with a warning in float32 on a CPU that it would be a hundred times slower on;
+    `no` in float32."""
     channels_last: bool = False
     """Keep images and weights with their channels innermost."""
     compile: bool = False
@@ -211,14 +214,17 @@ class Run:
         self.classes = _classes(model, config, shards)
         _check_crops(model, config)
         _check_part(model, config, initial, context)
+        half = config.precision == "bf16" and has_bf16()
         # Without being told so, Accelerate takes processes on a CPU for one each.
-        self.accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=not torch.cuda.is_available())
+        _check_batches(config, self.accelerator.num_processes)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        half = config.precision == "bf16"
         self.perceptual = perceptual_networks(config.losses, self.accelerator.device, self.layout, half=half)
         self.context = _context(config, context, self.accelerator.device)
         self.networks = self._networks(initial)
         self.start, self.history = self.networks.restore(load_state(scratch))
+        if config.precision == "bf16" and not half:
+            observer.warn(self.start, "this CPU has no instructions for bf16: training in float32")
         self._prepare()
         self.sums: dict[str, Tensor] = {}
         self.counts = torch.zeros(model.channels, model.levels, device=self.accelerator.device)
@@ -244,6 +250,7 @@ class Run:
         x = scaled(batch.images.to(self.accelerator.device), self.layout)
         s = self._semantics(batch)
         m = self._mask(batch, step) if self.model.mode == "sc" else None
+        kept = None if m is None else mask_to_latent(m, self.model.latent_stride)
         with self.accelerator.autocast():
             coded = draw.of_rank(rank, ranks).to(x.device)
             x_hat, w_hat, w = self._compress(x, s, m, coded, draw)
@@ -253,7 +260,7 @@ class Run:
             with frozen(nets.discriminator):
                 seen = self._judge(nets.discriminator, x_hat, s) if adversarial else []
             counted = coded if self.model.nested else None
-            decoded = Decoded(x, x_hat, w, m, counted, self._prices(w_hat))
+            decoded = Decoded(x, x_hat, w, m, counted, self._prices(w_hat), kept)
             perceptual = self._perceptual_terms(step)
             loss_G = generator_loss(decoded, real, seen, config.losses, perceptual, nets.compressor.q, draw.origin)
 
@@ -269,7 +276,6 @@ class Run:
         nets.ema.update_parameters(nets.compressor)
 
         self._add(loss_G, loss_D, score_gap(real, fake, config.losses.gan) if adversarial else x.new_zeros(()))
-        kept = None if m is None else mask_to_latent(m, self.model.latent_stride)
         self.counts += center_counts(w_hat, nets.compressor.q.centers, kept)
         self._tell(step + 1, x, x_hat)
 
@@ -300,7 +306,7 @@ class Run:
             nets.compressor, nets.discriminator, nets.optimiser_G, nets.optimiser_D
         )
         statistics_from = self.config.statistics_from
-        if statistics_from is not None and self.start > statistics_from:
+        if statistics_from is not None and self.start >= statistics_from:
             fix_statistics(nets.compressor.G)
         if self.config.compile:
             self._compile()
@@ -327,8 +333,10 @@ class Run:
                 self.observer.warn(self.start, f"torch.compile fails here on {name}, which runs as it is: {problem}")
 
     def _rehearse(self) -> list[Tensor]:
-        """The gradients of one pass through the networks and back, on noise as large as the first stage's batches."""
+        """The gradients of one pass through the networks and back, on noise as large as the first stage's batches, of
+        which tracked statistics keep nothing."""
         config, nets, device = self.config, self.networks, self.accelerator.device
+        tracked = [(buffer, buffer.clone()) for buffer in nets.compressor.buffers()]
         side = max(config.crop, self.model.smallest_side)
         images = config.batch // self.accelerator.num_processes
         noise = torch.rand(images, 3, side, side, generator=torch.Generator().manual_seed(self.seed))
@@ -344,6 +352,8 @@ class Run:
             costly = (self.perceptual.lpips_vgg, self.perceptual.dists)
             terms += [mean_distance(x[:seen], x_hat[:seen], network) for network in costly if network]
         torch.stack(terms).sum().backward()
+        for buffer, before in tracked:
+            buffer.copy_(before)
         parameters = [*nets.compressor.parameters(), *nets.discriminator.parameters()]
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad.clone() for one in parameters]
         for one in parameters:
@@ -397,12 +407,13 @@ class Run:
     def _compress(
         self, x: Tensor, s: Tensor | None, m: Tensor | None, coded: Tensor, draw: Draw, network: nn.Module | None = None
     ) -> Reconstruction:
-        model = self.model
+        model, ranks, rank = self.model, self.accelerator.num_processes, self.accelerator.process_index
         latent = x[:, :1, :: model.latent_stride, :: model.latent_stride]
+        v = draw_noise(latent.repeat(ranks, 1, 1, 1), model.noise, draw.noise).chunk(ranks)[rank]
         reconstruction: Reconstruction = (network or self.E_q_G)(
             x,
             coded=coded.to(x.device) if model.nested else None,
-            v=draw_noise(latent, model.noise, draw.noise + self.accelerator.process_index) if model.noise else None,
+            v=v if model.noise else None,
             s=s if model.mode == "sc" else None,
             m=m,
         )
@@ -491,10 +502,24 @@ def _classes(model: ModelConfig, config: TrainingConfig, shards: Path) -> int:
     return classes
 
 
+def has_bf16() -> bool:
+    """Whether the device computes in bf16 rather than imitating it: a GPU, or a CPU that oneDNN has kernels for."""
+    return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _check_batches(config: TrainingConfig, processes: int) -> None:
+    for batch in (config.batch, config.adversarial_batch or config.batch):
+        if batch % processes:
+            raise ValueError(f"a batch of {batch} does not divide among {processes} processes: make it a multiple")
+
+
 def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
+    least = SMALLEST_SIDE + LPIPS_GRID - 1 if config.losses.lpips else 0
     for crop in (config.crop, config.adversarial_crop or config.crop):
         if crop % model.stride or crop < model.smallest_side:
             raise ValueError(f"crop {crop} is no multiple of {model.stride} or below {model.smallest_side} pixels")
+        if crop < least:
+            raise ValueError(f"crop {crop} is below the {least} pixels that LPIPS from a shifting origin needs")
 
 
 def _check_part(

@@ -21,7 +21,10 @@ def reason(data: bytes, pixels: int = 10**6) -> str:
     return error.value.reason
 
 
-@pytest.mark.parametrize(("form", "extension"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif")])
+@pytest.mark.parametrize(
+    ("form", "extension"),
+    [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("TIFF", "tif"), ("AVIF", "avif")],
+)
 def test_whole_images_are_described(make_photo: Make, form: str, extension: str) -> None:
     assert examine(make_photo(1, 33, 17, form), 33 * 17) == Photograph(33, 17, extension, 1)
 
@@ -33,7 +36,7 @@ def test_a_jpeg_with_more_pictures_behind_it_is_its_first(make_photo: Make) -> N
     assert examine(file.getvalue(), 10**6) == Photograph(33, 17, "jpg", 1)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
 def test_truncated_images_are_corrupt(make_photo: Make, form: str, share: float) -> None:
     data = make_photo(1, 93, 61, form)

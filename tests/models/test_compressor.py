@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.discriminator import Discriminator, PatchDiscriminator
 from gencomp.models.encoder import Encoder
 from gencomp.models.generator import Generator
+from gencomp.models.light import LightConfig
 from gencomp.models.quantizer import Quantizer
 
 SMALL = ModelConfig(width=4, blocks=1, channels=4)
@@ -29,6 +31,18 @@ def test_the_literal_paper_config_has_the_papers_parameter_counts() -> None:
     assert parameters(compressor.E) == 5_553_244
     assert parameters(compressor.G) == 154_869_723
     assert [parameters(scale) for scale in discriminator.scales] == [2_764_737] * 3
+
+
+def test_the_light_networks_keep_their_bounds() -> None:
+    """At most 6 million weights, 18 kMAC per pixel in E and 40 in G."""
+    config = ModelConfig(channels=16, nested=True, light=LightConfig())
+    with torch.device("meta"):
+        compressor = Compressor(config)
+        for network, inputs, bound in ((compressor.E, (1, 3, 512, 768), 18e3), (compressor.G, (1, 16, 32, 48), 40e3)):
+            with FlopCounterMode(display=False) as counter:
+                network(torch.zeros(inputs))
+            assert 10e3 < counter.get_total_flops() / 2 / (512 * 768) <= bound
+    assert parameters(compressor.E) + parameters(compressor.G) <= 6_000_000
 
 
 def test_the_latent_has_stride_16_and_c_channels_and_the_picture_comes_back_in_size_and_range() -> None:

@@ -30,13 +30,13 @@ SMALL = LightConfig(encoder=(8, 8, 8), encoder_blocks=(0, 0, 1), generator=(8, 8
 CONFIGS = {
     "paper": ModelConfig(width=4, downsamplings=3, blocks=1),
     "light": ModelConfig(channels=16, nested=True, light=LightConfig()),
+    "selective light": ModelConfig(mode="sc", classes=3, semantics_to_encoder=True, noise=2, light=SMALL),
 }
 MORE_CONFIGS = {
     "channel": ModelConfig(width=4, blocks=1, normalisation="channel"),
     "tracked, nested, noise": ModelConfig(width=4, blocks=1, normalisation="tracked", nested=True, noise=2),
     "small light": ModelConfig(channels=16, nested=True, light=SMALL),
     "selective": ModelConfig(mode="sc", classes=3, width=4, blocks=1, downsamplings=3),
-    "selective light": ModelConfig(mode="sc", classes=3, semantics_to_encoder=True, noise=2, light=SMALL),
 }
 """Tracing takes seconds for each, so these are slow tests."""
 

@@ -13,7 +13,7 @@ from gencomp.models.compressor import ModelConfig
 from gencomp.training.trainer import Observer, TrainingConfig, train
 
 LIGHT = {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8]}
-MODEL = {"channels": 6, "nested": True, "noise": 0, "light": LIGHT}
+MODEL = {"channels": 6, "nested": True, "noise": 1, "light": LIGHT}
 TRAINING = {
     "steps": 6,
     "batch": 4,

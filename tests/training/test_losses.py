@@ -167,6 +167,16 @@ def test_the_entropy_estimate_counts_the_channels_that_an_image_codes() -> None:
     assert entropy_estimate(assignments, torch.tensor([2, 2])).item() == pytest.approx(both)
 
 
+def test_the_entropy_estimate_leaves_out_what_selective_compression_does_not_code() -> None:
+    """Of two rows one is kept, with two centers by halves; the other has all five."""
+    symbols = torch.stack([torch.arange(10) % 2, torch.arange(10) % 5]).reshape(1, 1, 2, 10)
+    assignments = torch.nn.functional.one_hot(symbols, 5).float()
+    kept = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1).expand(1, 1, 2, 10)
+    assert entropy_estimate(assignments, kept=kept).item() == pytest.approx(1)
+    assert entropy_estimate(assignments, kept=torch.ones_like(kept)).item() == entropy_estimate(assignments).item()
+    assert entropy_estimate(assignments, kept=torch.zeros_like(kept)).item() == 0
+
+
 def test_descending_on_the_entropy_lowers_the_rate_of_the_symbols() -> None:
     torch.manual_seed(0)
     q, w = Quantizer(5, 1.0), torch.randn(1, 1, 32, 32, requires_grad=True)

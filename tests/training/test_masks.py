@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
-from gencomp.data.loader import Batch
+from gencomp.data.loader import UNLABELLED, Batch
 from gencomp.data.semantics import instance_edges
 from gencomp.training.losses import masked_mse
 from gencomp.training.masks import SHARE, draw_masks, instances, random_box, random_instance
@@ -129,6 +129,19 @@ def test_masks_are_zeros_and_ones_of_the_batchs_size_and_boxes_without_a_label_m
     assert masks.shape == (60, 1, 32, 32) and masks.dtype == torch.float32
     assert set(masks.unique().tolist()) == {0.0, 1.0}
     assert all(m.sum() == m.any(0).sum() * m.any(1).sum() for m in masks[:, 0].bool())
+
+
+def test_an_image_without_labels_among_others_gets_a_box_and_changes_no_other_draw() -> None:
+    squares = blocks(4, 4, 8)
+    whole = batch(squares % 3, instance_edges(squares) > 0, 40)
+    assert whole.labels is not None
+    labels = whole.labels.clone()
+    labels[::2] = UNLABELLED
+    masks, alone = draw_masks(whole._replace(labels=labels), draws(40)), draw_masks(whole, draws(40))
+    assert torch.equal(masks[1::2], alone[1::2]) and not torch.equal(masks, alone)
+    assert all(m.sum() == m.any(0).sum() * m.any(1).sum() for m in masks[::2, 0].bool())
+    without = draw_masks(whole._replace(labels=None), draws(40))
+    assert torch.equal(masks[::2], without[::2])
 
 
 def test_a_slice_of_the_batch_draws_what_the_whole_batch_does() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from gencomp.codec.pricing import context_pricing, costs
 from gencomp.models.compressor import Compressor, ModelConfig, initialise
 from gencomp.models.context import ContextWeights
 from gencomp.models.encoder import Encoder
+from gencomp.training import trainer
 from gencomp.training.losses import LossConfig
 from gencomp.training.resume import load_state
 from gencomp.training.tables import count_centers, training_latents
@@ -279,6 +281,19 @@ def test_what_the_rate_is_counted_by_must_be_there(photo_shards: Path, tmp_path:
 def test_a_crop_that_does_not_fit_the_model_is_refused(photo_shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="crop 72"):
         run(photo_shards, tmp_path / "a", msgspec.structs.replace(TRAINING, crop=72))
+    lpips = msgspec.structs.replace(TRAINING, adversarial_crop=32, losses=LossConfig(lpips=1.0))
+    with pytest.raises(ValueError, match="crop 32 is below the 47 pixels"):
+        run(photo_shards, tmp_path / "a", lpips)
+
+
+@pytest.mark.parametrize("name", ["batch", "adversarial_batch"])
+def test_batches_must_divide_among_the_processes_before_anything_is_computed(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", 4)
+    config = msgspec.structs.replace(msgspec.structs.replace(TRAINING, batch=4), **{name: 6})
+    with pytest.raises(ValueError, match="a batch of 6 does not divide among 4 processes"):
+        run(photo_shards, tmp_path / "a", config)
 
 
 def test_centers_are_counted_over_whole_padded_training_images(photo_shards: Path, tmp_path: Path) -> None:
@@ -379,13 +394,29 @@ def fresh_accelerator() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
-def test_bf16_and_channels_last_train_to_about_the_same_losses(photo_shards: Path, tmp_path: Path) -> None:
+def test_bf16_and_channels_last_train_to_about_the_same_losses(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "has_bf16", lambda: True)
     plain = run(photo_shards, tmp_path / "a").history
     config = msgspec.structs.replace(TRAINING, precision="bf16", channels_last=True)
     AcceleratorState._reset_state()
     fast = run(photo_shards, tmp_path / "b", config).history
     for one, other in zip(plain, fast, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=0.05) and other["loss"] != one["loss"]
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_bf16_is_float32_where_it_would_be_imitated_and_that_is_told(
+    photo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "has_bf16", lambda: False)
+    told: list[str] = []
+    config = msgspec.structs.replace(TRAINING, precision="bf16", steps=2)
+    half = run(photo_shards, tmp_path / "a", config, warn=lambda step, message: told.append(message))
+    assert [line for line in told if "bf16" in line] == ["this CPU has no instructions for bf16: training in float32"]
+    plain = run(photo_shards, tmp_path / "b", msgspec.structs.replace(TRAINING, steps=2))
+    assert same(half.compressor, plain.compressor)
 
 
 def test_a_compiler_that_fails_leaves_the_run_as_it_was_and_is_told(
