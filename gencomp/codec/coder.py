@@ -59,6 +59,18 @@ class Message(NamedTuple):
     """(n, L), what CONTEXT_MODEL takes beside each symbol."""
 
 
+class Sealed(NamedTuple):
+    """What the range coder wrote, and the interval that any number of which would have decoded to the same."""
+
+    payload: bytes
+    """With whole words."""
+    start: int
+    """The byte that the interval's 64 bits begin at."""
+    lower: int
+    """The lowest number within it, modulo 2**64."""
+    width: int
+
+
 def encode(
     symbols: Symbols,
     frequencies: Frequencies,
@@ -73,21 +85,23 @@ def encode(
     two, so the bound always holds. `coding`, of the same symbols and positions, takes the place of the tables.
     """
     coded = _everywhere(symbols.shape[1:]) if positions is None else positions
-    raw = pack_symbols(symbols[:, coded].reshape(-1), frequencies.shape[1]).rstrip(b"\0")
-    found = [Coded("raw", raw)]
+    values, levels = symbols[:, coded].reshape(-1), frequencies.shape[1]
     messages: dict[Entropy, list[Message]] = {}
     if entropy != "raw":
         messages["static"] = _messages(symbols, frequencies, None, coded)
     if entropy == "context" and coding is not None:
-        values, rows = coding.message(len(symbols))
-        messages["context"] = [Message(values, CONTEXT_MODEL, rows)]
+        ordered, rows = coding.message(len(symbols))
+        messages["context"] = [Message(ordered, CONTEXT_MODEL, rows)]
     elif entropy == "context" and contexts is not None:
         messages["context"] = _messages(symbols, frequencies, contexts, coded)
-    sealed = {name: _encode_range(ones) for name, ones in messages.items()}
-    most = min(len(payload) for payload in (raw, *sealed.values()))
-    found += [
-        Coded(name, _shortened(payload, messages[name])) for name, payload in sealed.items() if _least(payload) <= most
-    ]
+    sealed: dict[Entropy, Sealed] = {name: _encode_range(ones) for name, ones in messages.items()}
+    most = min((len(one.payload) for one in sealed.values()), default=None)
+    found = []
+    if most is None or _least_raw(values, levels) <= most:
+        raw = pack_symbols(values, levels).rstrip(b"\0")
+        found.append(Coded("raw", raw))
+        most = len(raw) if most is None else min(len(raw), most)
+    found += [Coded(name, _shortened(one)) for name, one in sealed.items() if _least(one.payload) <= most]
     return min(found, key=lambda one: len(one.payload))
 
 
@@ -116,6 +130,13 @@ def _least_ranged(messages: list[Message]) -> list[int]:
         _put(encoder, message)
         least.append(_least(_sealed(encoder)))
     return least
+
+
+def _least_raw(values: npt.NDArray[np.uint8], levels: int) -> int:
+    """A length that the raw payload of symbols (n,) does not stay below: zeros at its end are cut, but what the last
+    symbol above 0 wrote is not."""
+    above = np.flatnonzero(values)
+    return max(0, packed_bytes(int(above[-1]), levels) - _CARRIED) if above.size else 0
 
 
 def _least(sealed: bytes) -> int:
@@ -195,48 +216,39 @@ def _put(encoder: constriction.stream.queue.RangeEncoder, message: Message) -> N
         encoder.encode(message.symbols, message.model, message.rows)
 
 
-def _encode_range(messages: list[Message]) -> bytes:
-    """The messages as the coder seals them, with whole words."""
+def _encode_range(messages: list[Message]) -> Sealed:
     encoder = constriction.stream.queue.RangeEncoder()
     for message in messages:
         _put(encoder, message)
-    return _sealed(encoder)
+    words, (lower, width) = encoder.pos()
+    return Sealed(_sealed(encoder), words * _WORD, lower, width)
 
 
 def _sealed(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
     return encoder.get_compressed().astype(">u4").tobytes()
 
 
-def _shortened(payload: bytes, messages: list[Message]) -> bytes:
+def _shortened(sealed: Sealed) -> bytes:
     """The shortest payload that decodes to the symbols.
 
     The coder seals with whole words, but any number in its final interval will do: try the ones with fewest bytes,
-    which are a prefix of `payload`, or one above it.
+    which are a prefix of the payload, or one above it.
     """
+    payload, end = sealed.payload, sealed.start + _TAIL
+    height = (_number(payload, sealed.start, end) - sealed.lower) % (1 << 8 * _TAIL)  # within the interval
     for size in range(max(0, len(payload) - _TAIL), len(payload)):
-        for candidate in _neighbours(payload[:size]):
-            if _decodes_to(messages, candidate):
-                return candidate.rstrip(b"\0")
+        prefix, below = payload[:size], height - _number(payload, size, end)
+        if below >= 0:
+            return prefix.rstrip(b"\0")
+        above = int.from_bytes(prefix) + 1
+        if below + (1 << 8 * (end - size)) < sealed.width and not above >> 8 * size:
+            return above.to_bytes(size).rstrip(b"\0")
     return payload.rstrip(b"\0")
 
 
-def _neighbours(prefix: bytes) -> list[bytes]:
-    """The prefix, and the prefix plus one unit in its last byte unless that overflows."""
-    above = int.from_bytes(prefix) + 1
-    return [prefix] if above >> 8 * len(prefix) else [prefix, above.to_bytes(len(prefix))]
-
-
-def _decodes_to(messages: list[Message], payload: bytes) -> bool:
-    """Up to the first symbol that differs, a decoder has the contexts of the right ones; so these will do."""
-    decoder = _decoder(payload)
-    try:
-        for message in messages:
-            rows = message.symbols.size if message.rows is None else message.rows
-            if message.symbols.size and not np.array_equal(decoder.decode(message.model, rows), message.symbols):
-                return False
-    except AssertionError:
-        return False
-    return True
+def _number(payload: bytes, start: int, end: int) -> int:
+    """Bytes `start` to `end` of a payload that zeros follow."""
+    return int.from_bytes(payload[start:end].ljust(end - start, b"\0"))
 
 
 def _decoder(payload: bytes) -> constriction.stream.queue.RangeDecoder:

@@ -8,14 +8,14 @@ of itself, so a decoder takes it in one step: some w + 2 h + 4 C of them, howeve
 An encoder knows all symbols and takes a channel in one step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import constriction
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from gencomp.codec.maps import Bits
 from gencomp.codec.tables import CONTEXT_MODEL
@@ -122,16 +122,19 @@ class ContextModel:
 
 def _inputs(a: npt.NDArray[np.int8], seen: Bits, coded: Bits, channel: int) -> Floats:
     """(K, n), for the positions of `coded` (h, w), from the first channels' a and `seen`, framed by what is around."""
-    h, w = coded.shape
+    own = _around(a[channel:], OWN, coded)
+    before = _around(a[:channel][::-1], AROUND, coded)
+    signed = np.concatenate([own, before])
+    return np.concatenate([signed, np.abs(signed), _around(seen[None], SEEN, coded)])
 
-    def at(plane: npt.NDArray[np.generic], offset: tuple[int, int]) -> Floats:
-        dy, dx = offset
-        return plane[REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w][coded].astype(np.float32)
 
-    values = [at(a[channel], offset) for offset in OWN]
-    values += [at(a[before], offset) for before in range(channel - 1, -1, -1) for offset in AROUND]
-    signed = np.stack(values)
-    return np.concatenate([signed, np.abs(signed), np.stack([at(seen, offset) for offset in SEEN])])
+def _around(planes: npt.NDArray[np.generic], offsets: Sequence[tuple[int, int]], coded: Bits) -> Floats:
+    """(planes x offsets, n): what framed planes (m, h + 2 REACH, w + 2 REACH) hold at each offset from the positions of
+    `coded` (h, w)."""
+    rows, columns = (REACH + np.array(axis) for axis in zip(*offsets, strict=True))
+    windows = sliding_window_view(planes, coded.shape, (1, 2))[:, rows, columns]  # (m, offsets, h, w)
+    found = windows.reshape(-1, coded.size) if coded.all() else windows.reshape(-1, *coded.shape)[:, coded]
+    return found.astype(np.float32)
 
 
 class Coding:

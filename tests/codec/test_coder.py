@@ -51,6 +51,25 @@ def test_no_payload_of_the_first_channels_is_smaller_than_its_least(
             assert least[count - 1] <= len(encode(symbols[:count], frequencies[:count], None, entropy).payload)
 
 
+@given(latents(), st.integers(0, 16))
+def test_nothing_shorter_decodes_to_the_symbols(latent: tuple[Symbols, Frequencies], zeros: int) -> None:
+    """Neither a prefix of the payload nor one above it; and raw is not written where static is shorter, nor else left
+    out."""
+    symbols, frequencies = latent
+    symbols[len(symbols) - min(zeros, len(symbols)) :] = 0
+    raw, static = (encode(symbols, frequencies, None, entropy) for entropy in ("raw", "static"))
+    assert len(static.payload) <= len(raw.payload) and (static.entropy == "static" or static == raw)
+    for size in range(max(0, len(static.payload) - 8), len(static.payload)):
+        prefix = static.payload[:size]
+        above = min(int.from_bytes(prefix) + 1, (1 << 8 * size) - 1).to_bytes(size)
+        for candidate in (prefix, above):
+            try:
+                found = decode(candidate, static.entropy, symbols.shape, frequencies)
+            except StreamError:
+                continue
+            assert not np.array_equal(found, symbols)
+
+
 def test_the_least_payload_is_near_the_one_that_is_written() -> None:
     symbols = drawn(SKEWED, (2, 40, 40))
     written = [len(encode(symbols[:count], SKEWED[:count], None, "static").payload) for count in (1, 2)]
