@@ -5,7 +5,7 @@ picture -> network -> label ids, which are counted against the true ones over al
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ RESAMPLES = 1000
 """Of the pictures, for an interval."""
 PROTOCOL = "reduced to the network's longest side, bilinear; argmax; enlarged again, nearest"
 """How a picture becomes a label map. Whoever changes that changes this too, or counts that were kept stay."""
+UNLABELLED = "no pixel of these pictures is labelled with one of the classes"
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -89,7 +90,7 @@ class Confusion:
         """Over all pictures counted so far. Raises SegmentationError where no pixel is labelled."""
         counts = np.sum(self.pictures, axis=0) if self.pictures else np.zeros((1, 2), np.int64)
         if not counts.any():
-            raise SegmentationError("no pixel of these pictures is labelled with one of the classes")
+            raise SegmentationError(UNLABELLED)
         iou = intersection_over_union(counts)
         right = int(np.trace(counts))
         return Scores(
@@ -100,10 +101,21 @@ class Confusion:
 
     def resampled_miou(self) -> NDArray[np.float64]:
         """mIoU of 1000 draws of as many pictures with replacement, (1000,): a bootstrap. Of two Confusions over the
-        same pictures, the draws are the same, so that they can be compared draw by draw."""
-        stack = np.stack(self.pictures).astype(np.float64)  # (N, K, K + 1)
+        same pictures, the draws are the same, so that they can be compared draw by draw. Pictures without a labelled
+        pixel are not drawn. Raises SegmentationError where no pixel is labelled."""
+        return np.array([np.nanmean(intersection_over_union(counts)) for counts in self._resampled()])
+
+    def resampled_pixel_accuracy(self) -> NDArray[np.float64]:
+        """The same of pixel accuracy, over the same draws."""
+        return np.array([np.trace(counts) / counts.sum() for counts in self._resampled()])
+
+    def _resampled(self) -> Iterator[NDArray[np.float64]]:
+        labelled = [counts for counts in self.pictures if counts.any()]
+        if not labelled:
+            raise SegmentationError(UNLABELLED)
+        stack = np.stack(labelled).astype(np.float64)  # (N, K, K + 1)
         draws = np.random.default_rng(0).multinomial(len(stack), [1 / len(stack)] * len(stack), RESAMPLES)
-        return np.array([np.nanmean(intersection_over_union(np.tensordot(draw, stack, 1))) for draw in draws])
+        return (np.tensordot(draw, stack, 1) for draw in draws)
 
 
 class Sight:
