@@ -37,7 +37,7 @@ from gencomp.evaluation.protocols import protocols, protocols_json
 from gencomp.evaluation.provenance import machine
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
-from gencomp.evaluation.recognised import recognise, recognised_table
+from gencomp.evaluation.recognised import recognise, recognised_table, true_labels
 from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
 from gencomp.evaluation.segmentation import Network
 from gencomp.evaluation.sets import measure_sets, near
@@ -334,9 +334,9 @@ class Comparison:
                 sets = measure_sets(pictures.images(), everything, rates, self._features, picture, threads)
                 write_sets(output / "sets.csv", sets)
                 tables.append(sets_table(sets, rates, found.entries, published() if found.public else ()))
-            if (network := self._plan.segmentation) and self._plan.labels:
-                images, labels = pictures.images(), self._plan.labels
-                seen = recognise(network, images, labels, found.entries, found.anchors, picture, self._cache)
+            if (network := self._plan.segmentation) and (labels := self._plan.labels):
+                samples = (HeldOutSample(x, true_labels(labels, x.key)) for x in pictures.images())
+                seen = recognise(network, samples, found.entries, found.anchors, picture, self._cache)
                 tables.append(recognised_table(seen, network))
         return tables
 

@@ -22,6 +22,7 @@ from gencomp.data.failure import DataError, Rejected
 from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.held_out import Recogniser
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
 from gencomp.weights.arrays import torch_arrays
 from gencomp.weights.failure import WeightsError
@@ -178,6 +179,16 @@ def load_network(file: Path, classes: Sequence[str] = ()) -> Network:
     if file.suffix == ".pth":
         return _espnet(file, data, classes)
     raise SegmentationError(f"{file}: give ESPNet's weights (.pth), or a .json that describes another network")
+
+
+def named_network(named: Recogniser) -> Network:
+    """The network that `evaluation.segmentation` names. Raises SegmentationError, for another one too."""
+    network = load_network(Path(named.file), named.classes)
+    if network.sha256 != named.sha256:
+        raise SegmentationError(
+            f"{named.file} has SHA-256 {network.sha256}, not the one in params.yaml, evaluation.segmentation"
+        )
+    return network
 
 
 def _espnet(file: Path, data: bytes, classes: Sequence[str]) -> Network:

@@ -7,17 +7,22 @@ import re
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
+from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_sets
-from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, held_out_samples
 from gencomp.evaluation.metrics import METRICS, records
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
+from gencomp.evaluation.segmentation import Confusion, interval, load_network
 from gencomp.evaluation.summary import listed
 from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
@@ -121,6 +126,54 @@ def test_kid_stands_on_the_page_where_it_was_measured(repository: Path) -> None:
             file.unlink(missing_ok=True)
     table = page[page.index("KID and FID") :]
     assert re.search(r">gc</td>.*?>12\.50<small>10\.00 to 15\.00</small>.*?>JPEG 1</td>", table, re.S)
+
+
+def test_what_a_network_sees_is_a_table_of_originals_variants_and_codecs_at_their_bytes(
+    repository: Path, described: Path, tmp_path: Path
+) -> None:
+    looked, network = list[int](), load_network(described)
+
+    def draw(pixels: NDArray[np.uint8]) -> NDArray[np.integer]:
+        looked.append(1)
+        return network.draw(pixels)
+
+    watched = network._replace(draw=draw)
+    seeing = inputs(repository)._replace(networks={"photos": watched}, cache=ResultCache(tmp_path))
+    assert b"segmentation network" not in build_report(seeing).html and not looked  # nothing was measured by it
+    metrics = repository / "metrics/gc.json"
+    before = metrics.read_bytes()
+    try:
+        metrics.write_text(json.dumps(json.loads(before) | {"miou": 0.5}))
+        first = build_report(seeing)
+        assert looked and not looked.clear()
+        assert build_report(seeing) == first and not looked
+    finally:
+        metrics.write_bytes(before)
+    page = html.unescape(first.html.decode())
+    table = page[page.index("What a segmentation network still sees") :]
+    cells = re.compile(r">([^<]*)</td>|>([^<]*)<small>([^<]*)</small></td>")
+    lines = [
+        [a or f"{b} ({c})" for a, b, c in cells.findall(line)]
+        for line in table[: table.index("</table>")].split("<tr>")[2:]
+    ]
+    assert [line[0] for line in lines[:3]] == ["Originals", "gc", "JPEG beside gc"]
+    assert {"mse", "JPEG 2000 beside mse"} <= {line[0] for line in lines}
+    expected = Confusion(3)
+    for (image, labels, _), key in zip(
+        held_out_samples(repository / "data/shards/photos", "val"), ("chelsea", "rocket"), strict=True
+    ):
+        assert image.key == key and labels is not None
+        expected.add(labels, network.draw(np.asarray(Image.open(repository / f"evaluation/gc/decoded/{key}.png"))))
+    figures = (
+        (expected.scores().miou, expected.resampled_miou()),
+        (
+            expected.scores().pixel_accuracy,
+            expected.resampled_pixel_accuracy(),
+        ),
+    )
+    for cell, (value, resampled) in zip(lines[1][2:4], figures, strict=True):
+        low, high = interval(resampled)
+        assert cell == f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path) -> None:
