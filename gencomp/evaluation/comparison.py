@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.codec import Codec
+from gencomp.evaluation import segmentation
 from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cached import CachedAnchors, CachedModel, CachedWebp, Exactness, File
@@ -33,7 +34,7 @@ from gencomp.evaluation.interruption import ends_with, go_on
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.practicality import Practicality
-from gencomp.evaluation.protocols import protocols, protocols_json
+from gencomp.evaluation.protocols import Protocols, protocols, protocols_json
 from gencomp.evaluation.provenance import machine
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
@@ -155,7 +156,9 @@ class Comparison:
         self._anchors = CachedAnchors(self._codecs, cache)
         self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
         self._features = PatchFeatures(cache) if "kid" in plan.metrics else None
-        self._protocols = protocols(plan.metrics, self._codecs, plan.anchors.ladder)
+        how = protocols(plan.metrics, self._codecs, plan.anchors.ladder)
+        seen = segmentation.records(plan.segmentation) if plan.segmentation else {}
+        self._protocols = Protocols(how.metrics | seen, how.codecs)
 
     @property
     def described(self) -> dict[str, object]:

@@ -31,6 +31,7 @@ from gencomp.evaluation.selective import (
     Selective,
     SelectiveRow,
     selective_means,
+    selective_records,
     selective_row,
     write_selective,
 )
@@ -96,7 +97,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[float, float]] = {}
     """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
     protocols: dict[str, Record] = {}
-    """How each metric was computed."""
+    """How each metric was computed, those of `selective` and of the segmentation network too."""
     segmentation: str | None = None
     """SHA-256 of the network behind mIoU."""
     selective: Selective | None = None
@@ -196,7 +197,10 @@ def evaluate(
         if regions := [result.selective for result in results if result.selective is not None]:
             write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
-    return _metrics(results, sets, *identity, limit, records(metrics), recognition)
+    how = records(metrics)
+    how |= segmentation.records(network) if network else {}
+    how |= selective_records(metrics) if package.config.mode == "sc" else {}
+    return _metrics(results, sets, *identity, limit, how, recognition)
 
 
 def metrics_json(metrics: Metrics) -> bytes:

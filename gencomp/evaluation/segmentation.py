@@ -23,6 +23,7 @@ from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
 from gencomp.evaluation.held_out import Recogniser
+from gencomp.evaluation.metrics import Record
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
 from gencomp.weights.arrays import torch_arrays
 from gencomp.weights.failure import WeightsError
@@ -179,6 +180,18 @@ def load_network(file: Path, classes: Sequence[str] = ()) -> Network:
     if file.suffix == ".pth":
         return _espnet(file, data, classes)
     raise SegmentationError(f"{file}: give ESPNet's weights (.pth), or a .json that describes another network")
+
+
+def records(network: Network) -> dict[str, Record]:
+    """How the scores of what a network sees are computed, by the names that `Metrics` has for them."""
+    protocol = (
+        f"{network.name} on pictures {PROTOCOL}; against the true labels of {', '.join(network.classes)}, other pixels "
+        "left out, counted over all pictures together; the mean over the classes that occur or are drawn, and the "
+        "share of the pixels that are drawn right; intervals by the bootstrap over pictures"
+    )
+    titles = {"miou": "mIoU", "pixel_accuracy": "Pixel accuracy"}
+    hashes = {network.name: network.sha256}
+    return {name: Record(title, "", "higher", protocol, "", hashes) for name, title in titles.items()}
 
 
 def named_network(named: Recogniser) -> Network:

@@ -17,7 +17,7 @@ from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.rates import read_rows
-from gencomp.evaluation.segmentation import Confusion, load_network
+from gencomp.evaluation.segmentation import PROTOCOL, Confusion, load_network
 from gencomp.models.content import content_hash
 from gencomp.models.package import PackageError
 from stages import evaluate as evaluate_stage
@@ -116,6 +116,10 @@ def test_what_a_network_still_sees_is_counted_over_the_pictures_that_have_labels
     assert metrics.pixel_accuracy_of_originals == 1 and 0 < metrics.pixel_accuracy < 1
     for name in ("miou", "pixel_accuracy"):  # of one picture
         assert metrics.intervals[name] == pytest.approx((getattr(metrics, name),) * 2, abs=1e-6)
+    for name in ("miou", "pixel_accuracy"):
+        record = metrics.protocols[name]
+        assert record.weights == {network.name: network.sha256} and PROTOCOL in record.protocol
+        assert "labels of red, green, blue" in record.protocol
     unlabelled = evaluate(package, IMAGES[2:], "static", "gc", tmp_path / "x", network=network)
     assert unlabelled.miou is unlabelled.pixel_accuracy is unlabelled.pixel_accuracy_of_originals is None
     assert not {"miou", "pixel_accuracy"} & set(unlabelled.intervals)

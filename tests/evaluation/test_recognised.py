@@ -1,6 +1,7 @@
 """What a network still sees: each file drawn once, codecs at the bytes of each entry, and the command with it."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -156,4 +157,7 @@ def test_evaluate_with_a_network_has_its_table_and_refuses_half_of_what_it_needs
         assert bool(looked) == first
     page = (tmp_path / "out/index.html").read_text()
     assert "What a segmentation network still sees" in page and "JPEG beside small" in page
-    assert hashlib.sha256(ESPNET.read_bytes()).hexdigest() in page
+    digest = hashlib.sha256(ESPNET.read_bytes()).hexdigest()
+    assert digest in page and "<dt>mIoU and Pixel accuracy</dt>" in page
+    known = json.loads((tmp_path / "out/protocols.json").read_text())["metrics"]
+    assert known["miou"]["weights"] == known["pixel_accuracy"]["weights"] == {ESPNET.name: digest}

@@ -23,6 +23,8 @@ from gencomp.evaluation.page import Fact
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
 from gencomp.evaluation.segmentation import Confusion, interval, load_network
+from gencomp.evaluation.segmentation import records as segmentation_records
+from gencomp.evaluation.selective import SEAM, selective_records
 from gencomp.evaluation.summary import listed
 from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
@@ -176,12 +178,15 @@ def test_what_a_network_sees_is_a_table_of_originals_variants_and_codecs_at_thei
         assert cell == f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path) -> None:
+def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path, described: Path) -> None:
     """Of KID and SSIMULACRA2, which this repository did not measure, as their records would be."""
     metrics = repository / "metrics/gc.json"
     before = metrics.read_bytes()
     known = {name: msgspec.to_builtins(record) for name, record in records(["ssimulacra2", "kid"]).items()}
     known["ssimulacra2"]["version"] = "0.2.9"
+    network = load_network(described)
+    others = {**segmentation_records(network), **selective_records(["psnr"])}
+    known |= {name: msgspec.to_builtins(record) for name, record in others.items()}
     try:
         metrics.write_text(json.dumps(json.loads(before) | {"protocols": known}))
         page = html.unescape(build_report(inputs(repository)).html.decode())
@@ -190,6 +195,10 @@ def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repo
     inception = f"weights inception <code>{weights_hash('inception')}</code>"
     assert f"<dt>KID and FID</dt><dd>{PROTOCOL}; {inception}</dd>" in page
     assert f"<dt>SSIMULACRA2</dt><dd>{METRICS['ssimulacra2'].protocol}; version 0.2.9</dd>" in page
+    seen = f"{others['miou'].protocol}; weights {network.name} <code>{network.sha256}</code>"
+    assert f"<dt>mIoU and Pixel accuracy</dt><dd>{seen}</dd>" in page
+    assert f"<dt>Seam</dt><dd>{SEAM}</dd>" in page
+    assert f"<dt>MSE inside and PSNR inside and PSNR outside</dt><dd>{others['psnr_inside'].protocol}</dd>" in page
     assert page.count(f"<dt>PSNR</dt><dd>{METRICS['psnr'].protocol}</dd>") == 1
     for name in ("jpeg", "webp", "jpeg2000"):
         codec = CODECS[name]
