@@ -93,15 +93,16 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     kid: float | None = None
     """Kernel Inception distance of the set; None where it was not measured, or too few pictures hold a patch."""
     fid: float | None = None
-    """Fréchet Inception distance; None also below 10,000 patches."""
+    """Fréchet Inception distance, without an interval; None also below 10,000 patches."""
     intervals: dict[str, tuple[float, float]] = {}
-    """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
+    """95 % intervals of bpp and of the metrics above: by the bootstrap over pictures, of KID by the jackknife. FID has
+    none, nor have the shares of the rate and what is said of originals."""
     protocols: dict[str, Record] = {}
     """How each metric was computed, those of `selective` and of the segmentation network too."""
     segmentation: str | None = None
     """SHA-256 of the network behind mIoU."""
     selective: Selective | None = None
-    """Of models of selective compression: inside and outside the region, and its seam."""
+    """Of models of selective compression: inside and outside the region, and its seam, with intervals of their own."""
 
 
 class Recognition:

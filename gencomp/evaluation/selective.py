@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomp.data.atomic import replacing
+from gencomp.evaluation.bootstrap import interval
 from gencomp.evaluation.metrics import IDENTICAL_PSNR, METRICS, Record
 from gencomp.evaluation.rates import ChosenMetric, mean
 
@@ -59,6 +60,8 @@ class Selective(msgspec.Struct, frozen=True, kw_only=True):
     """LPIPS with AlexNet, its map averaged over the region; None where LPIPS was not measured."""
     lpips_outside: float | None = None
     """The same over the rest."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of these means, by the bootstrap over pictures: of those that two pictures and more have."""
 
 
 class SelectiveRow(NamedTuple):
@@ -147,6 +150,7 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
         seam=_rounded([row.seam for row in rows]),
         lpips_inside=_rounded([row.lpips_inside for row in rows]),
         lpips_outside=_rounded([row.lpips_outside for row in rows]),
+        intervals=_intervals(rows),
     )
 
 
@@ -203,6 +207,12 @@ def _psnr(mse: float | None) -> float | None:
     if mse is None:
         return None
     return IDENTICAL_PSNR if mse == 0 else min(10 * float(np.log10(255**2 / mse)), IDENTICAL_PSNR)
+
+
+def _intervals(rows: Sequence[SelectiveRow]) -> dict[str, tuple[float, float]]:
+    columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in COLUMNS[1:]}
+    found = {name: interval(values) for name, values in columns.items() if len(values) > 1}
+    return {name: (round(low, 6), round(high, 6)) for name, (_, low, high) in found.items()}
 
 
 def _rounded(values: Sequence[float | None]) -> float | None:
