@@ -77,7 +77,8 @@ class Plan(NamedTuple):
     anchors: AnchorsConfig
     """The ladder of each codec."""
     whole_ladders: bool
-    """Measure all of each ladder, for curves; otherwise the largest file that is not above the model's."""
+    """Measure all of each ladder, for curves; otherwise what halving finds as the largest file that is not above the
+    model's."""
     metrics: tuple[ChosenMetric, ...]
     threads: int
     segmentation: Network | None = None
@@ -248,7 +249,8 @@ class Comparison:
             Entry(name, self._plan.label, "model-0", name, rows[name], _spent(rows[name]), _above(above[name]))
             for name in names
         ]
-        known = PictureSet(pictures.name, entries, anchors, public=pictures.named)
+        searched = not self._plan.whole_ladders
+        known = PictureSet(pictures.name, entries, anchors, public=pictures.named, searched=searched)
         return _Measured(known, seen.hexdigest(), violations, mismatches)
 
     def _coded(self, images: Iterable[HeldOutImage]) -> Iterator[_Picture]:

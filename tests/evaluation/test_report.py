@@ -17,9 +17,10 @@ from gencomp.evaluation.accounts import license_name
 from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_sets
+from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, held_out_samples
 from gencomp.evaluation.metrics import METRICS, records
-from gencomp.evaluation.page import Fact
+from gencomp.evaluation.page import EntryPart, Fact, Page, SetPart, render
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
 from gencomp.evaluation.segmentation import Confusion, interval, load_network
@@ -204,6 +205,16 @@ def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repo
         codec = CODECS[name]
         settings = ", ".join(setting_name(setting) for setting in ANCHORS.ladder(codec))
         assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
+
+
+def test_the_note_on_crosses_tells_of_this_set_and_of_others(report: Report) -> None:
+    assert b"own protocol and on other pictures; they" in report.html  # none was published of a set called photos
+    part = SetPart("kodak", 1, [METRICS["psnr"]], METRICS["psnr"], [], {}, [], [], [], {}, "", "", searched=False)
+    entry = EntryPart(Entry("gc", "gc", "model-0", "gc", {}), [])
+    crosses = [{"here": here, "figures": {}} for here in (False, True)]
+    chart = {"metrics": [], "curves": [], "arrows": [], "published": crosses}
+    page = render(Page("gc", [], [part._replace(entries=[entry], chart=chart)], [])).decode()
+    assert "own protocol: the stronger ones on pictures of this name, the others on other pictures; they" in page
 
 
 def test_few_pictures_are_put_in_order_and_not_called_ten(report: Report) -> None:
