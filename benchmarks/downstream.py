@@ -3,7 +3,8 @@ models and of classical codecs at the bytes of the first model.
 
 Each limit of the rate takes a model's largest file that keeps it; a codec, its largest file that is not above the first
 model's of the same picture, or its smallest. A model that is not nested has one rate, whatever the limit. The bar is
-for the first model beside BPG.
+for the first model beside BPG. Every later model stands beside the first too, each at its own bytes. Differences have
+95 % intervals by a bootstrap over the pictures, of which both get the same draws.
 """
 
 import sys
@@ -206,16 +207,19 @@ def rows(
             yield compared(f"{at}: mIoU", scores[name, limit].miou, "", whole)
             yield compared(f"{at}: pixel accuracy", scores[name, limit].pixel_accuracy, "", right)
             if name == models[0] and bpg is not None:
-                yield from beside(f"{at}: mIoU", contestant, bpg)
+                yield from beside(f"{at}: mIoU", contestant, "BPG", bpg, BESIDE_BPG)
+            if name in models[1:]:
+                yield from beside(f"{at}: mIoU", contestant, models[0], found[models[0], limit])
 
 
-def beside(name: str, model: Contestant, bpg: Contestant) -> Iterator[Row]:
-    """A model's mIoU over BPG's, and the 95 % interval of what it is more, by a bootstrap over the pictures."""
-    reference = measured("BPG", bpg.confusion.scores().miou, "")
-    yield compared(f"{name} beside BPG", model.confusion.scores().miou, "", reference, BESIDE_BPG)
-    low, high = interval(model.confusion.resampled_miou() - bpg.confusion.resampled_miou())
-    yield measured(f"{name} less BPG's, low", low, "")
-    yield measured(f"{name} less BPG's, high", high, "")
+def beside(name: str, one: Contestant, other_name: str, other: Contestant, bar: Bar | None = None) -> Iterator[Row]:
+    """The mIoU of one over that of another, and the 95 % interval of what it is more, by a bootstrap over the pictures
+    that both have: each draw of them is of both."""
+    reference = measured(other_name, other.confusion.scores().miou, "")
+    yield compared(f"{name} beside {other_name}", one.confusion.scores().miou, "", reference, bar)
+    low, high = interval(one.confusion.resampled_miou() - other.confusion.resampled_miou())
+    yield measured(f"{name} less {other_name}'s, low", low, "")
+    yield measured(f"{name} less {other_name}'s, high", high, "")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from gencomp.codec.container import StreamError
 from gencomp.data.atomic import replacing
 from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.evaluate import evaluate, metrics_json
-from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, Recogniser, evaluation_samples
-from gencomp.evaluation.segmentation import Network, SegmentationError, load_network
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, evaluation_samples
+from gencomp.evaluation.segmentation import SegmentationError, named_network
 from gencomp.models.package import PackageError
 from stages.entry import StageError, params, run
 
@@ -25,7 +25,8 @@ def main(variant: str, package: str = "", output: str = "") -> None:
     try:
         model = Path(package or f"models/{variant}")
         coding = config.entropy, variant, folder, config.preserve, config.max_bpp
-        network = _network(config.segmentation.get(dataset))
+        named = config.segmentation.get(dataset)
+        network = named_network(named) if named else None
         metrics = evaluate(model, samples, *coding, config.metrics, ResultCache(results_folder()), network)
     except (PackageError, StreamError, HeldOutError, SegmentationError) as error:
         raise StageError(str(error)) from None
@@ -36,18 +37,6 @@ def main(variant: str, package: str = "", output: str = "") -> None:
         "" if metrics.miou is None else f", mIoU {metrics.miou:.3f} ({metrics.miou_of_originals:.3f} of the originals)"
     )
     print(f"{variant}: {metrics.images} pictures, {metrics.bpp:.4f} bpp{side}, {metrics.psnr:.2f} dB{seen}")
-
-
-def _network(named: Recogniser | None) -> Network | None:
-    """The network that is named, if it is that one."""
-    if named is None:
-        return None
-    network = load_network(Path(named.file), named.classes)
-    if network.sha256 != named.sha256:
-        raise StageError(
-            f"{named.file} has SHA-256 {network.sha256}, not the one in params.yaml, evaluation.segmentation"
-        )
-    return network
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import msgspec
 
 from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
+from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
 from gencomp.evaluation.page import Fact
 from gencomp.evaluation.practicality import PracticalityError, read_practicality
 from gencomp.evaluation.provenance import locked, machine
 from gencomp.evaluation.rates import RatesError
 from gencomp.evaluation.report import Inputs, build_report
+from gencomp.evaluation.segmentation import SegmentationError, named_network
 from stages.entry import StageError, params, run
 
 
@@ -43,8 +45,12 @@ def main(output: str = "", costs: str = "") -> None:
         raise StageError("--costs are facts of a machine, which the declared report cannot tell: add --output FILE")
     try:
         known = read_practicality(Path(costs)) if costs else None
-        report = build_report(Inputs(Path(), datasets, params(EvaluationConfig, "evaluation"), facts, known))
-    except (PracticalityError, DataError, HeldOutError, RatesError) as error:
+        config = params(EvaluationConfig, "evaluation")
+        shown = {name: named for name, named in config.segmentation.items() if name in datasets.values()}
+        networks = {name: named_network(named) for name, named in shown.items()}
+        cache = ResultCache(results_folder())
+        report = build_report(Inputs(Path(), datasets, config, facts, known, networks, cache))
+    except (PracticalityError, DataError, HeldOutError, RatesError, SegmentationError) as error:
         raise StageError(str(error)) from None
     page = Path(output or "report/index.html")
     for path, data in ((page, report.html), *([] if output else [(Path("report/rates.csv"), report.rates_csv)])):

@@ -32,7 +32,7 @@ output_option = click.option(
 full_option = click.option(
     "--full",
     is_flag=True,
-    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS, KID of sets.",
+    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS and, in `gencomp evaluate`, KID.",
 )
 cache_option = click.option(
     "--cache",

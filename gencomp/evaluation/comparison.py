@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.codec.codec import Codec
+from gencomp.evaluation import segmentation
 from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cached import CachedAnchors, CachedModel, CachedWebp, Exactness, File
@@ -33,11 +34,11 @@ from gencomp.evaluation.interruption import ends_with, go_on
 from gencomp.evaluation.metrics import Figures, Measurer, Original
 from gencomp.evaluation.page import Fact, Page, PictureSet, make_part, render, result, versions
 from gencomp.evaluation.practicality import Practicality
-from gencomp.evaluation.protocols import protocols, protocols_json
+from gencomp.evaluation.protocols import Protocols, protocols, protocols_json
 from gencomp.evaluation.provenance import machine
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
-from gencomp.evaluation.recognised import recognise, recognised_table
+from gencomp.evaluation.recognised import recognise, recognised_table, true_labels
 from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
 from gencomp.evaluation.segmentation import Network
 from gencomp.evaluation.sets import measure_sets, near
@@ -76,7 +77,8 @@ class Plan(NamedTuple):
     anchors: AnchorsConfig
     """The ladder of each codec."""
     whole_ladders: bool
-    """Measure all of each ladder, for curves; otherwise the largest file that is not above the model's."""
+    """Measure all of each ladder, for curves; otherwise what halving finds as the largest file that is not above the
+    model's."""
     metrics: tuple[ChosenMetric, ...]
     threads: int
     segmentation: Network | None = None
@@ -155,7 +157,9 @@ class Comparison:
         self._anchors = CachedAnchors(self._codecs, cache)
         self._measurer, self._webp = Measurer(plan.metrics, cache), CachedWebp(cache)
         self._features = PatchFeatures(cache) if "kid" in plan.metrics else None
-        self._protocols = protocols(plan.metrics, self._codecs, plan.anchors.ladder)
+        how = protocols(plan.metrics, self._codecs, plan.anchors.ladder)
+        seen = segmentation.records(plan.segmentation) if plan.segmentation else {}
+        self._protocols = Protocols(how.metrics | seen, how.codecs)
 
     @property
     def described(self) -> dict[str, object]:
@@ -245,7 +249,8 @@ class Comparison:
             Entry(name, self._plan.label, "model-0", name, rows[name], _spent(rows[name]), _above(above[name]))
             for name in names
         ]
-        known = PictureSet(pictures.name, entries, anchors, public=pictures.named)
+        searched = not self._plan.whole_ladders
+        known = PictureSet(pictures.name, entries, anchors, public=pictures.named, searched=searched)
         return _Measured(known, seen.hexdigest(), violations, mismatches)
 
     def _coded(self, images: Iterable[HeldOutImage]) -> Iterator[_Picture]:
@@ -334,9 +339,9 @@ class Comparison:
                 sets = measure_sets(pictures.images(), everything, rates, self._features, picture, threads)
                 write_sets(output / "sets.csv", sets)
                 tables.append(sets_table(sets, rates, found.entries, published() if found.public else ()))
-            if (network := self._plan.segmentation) and self._plan.labels:
-                images, labels = pictures.images(), self._plan.labels
-                seen = recognise(network, images, labels, found.entries, found.anchors, picture, self._cache)
+            if (network := self._plan.segmentation) and (labels := self._plan.labels):
+                samples = (HeldOutSample(x, true_labels(labels, x.key)) for x in pictures.images())
+                seen = recognise(network, samples, found.entries, found.anchors, picture, self._cache)
                 tables.append(recognised_table(seen, network))
         return tables
 

@@ -52,7 +52,8 @@ class SetFigures(NamedTuple):
     kid_high: float | None = None
     """Ends of its 95 % interval."""
     fid: float | None = None
-    """Fréchet Inception distance."""
+    """Fréchet Inception distance. It has no interval: by the jackknife, a picture left out would be another 2048 x 2048
+    matrix root."""
 
 
 class SetRow(NamedTuple):

@@ -26,11 +26,12 @@ from gencomp.evaluation.metrics import Figures, Measurer, Record, records
 from gencomp.evaluation.output import whole_folder
 from gencomp.evaluation.perceptual import MapPreparing, lpips_map
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, RateRow, mean, write_rows
-from gencomp.evaluation.segmentation import Confusion, Network, SegmentationError, Sight
+from gencomp.evaluation.segmentation import Confusion, Network, Scores, SegmentationError, Sight
 from gencomp.evaluation.selective import (
     Selective,
     SelectiveRow,
     selective_means,
+    selective_records,
     selective_row,
     write_selective,
 )
@@ -85,18 +86,23 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     or no pixel has a label."""
     miou_of_originals: float | None = None
     """The same of the originals: what no codec can be asked to exceed."""
+    pixel_accuracy: float | None = None
+    """Share of the labelled pixels of the decoded pictures that the network draws right, in [0, 1]."""
+    pixel_accuracy_of_originals: float | None = None
+    """The same of the originals."""
     kid: float | None = None
     """Kernel Inception distance of the set; None where it was not measured, or too few pictures hold a patch."""
     fid: float | None = None
-    """Fréchet Inception distance; None also below 10,000 patches."""
+    """Fréchet Inception distance, without an interval; None also below 10,000 patches."""
     intervals: dict[str, tuple[float, float]] = {}
-    """95 % intervals of bpp and of every metric: by the bootstrap over pictures, of KID by the jackknife."""
+    """95 % intervals of bpp and of the metrics above: by the bootstrap over pictures, of KID by the jackknife. FID has
+    none, nor have the shares of the rate and what is said of originals."""
     protocols: dict[str, Record] = {}
-    """How each metric was computed."""
+    """How each metric was computed, those of `selective` and of the segmentation network too."""
     segmentation: str | None = None
     """SHA-256 of the network behind mIoU."""
     selective: Selective | None = None
-    """Of models of selective compression: inside and outside the region, and its seam."""
+    """Of models of selective compression: inside and outside the region, and its seam, with intervals of their own."""
 
 
 class Recognition:
@@ -115,14 +121,19 @@ class Recognition:
         except SegmentationError as error:
             raise HeldOutError(f"{image.key}: {error}") from None
 
-    def figures(self) -> tuple[float | None, float | None, tuple[float, float] | None]:
-        """mIoU of the reconstructions, of the originals, and the 95 % interval of the first; None where no pixel has a
-        label."""
+    def scores(self) -> tuple[Scores, Scores] | None:
+        """Of the reconstructions and of the originals; None where no pixel has a label."""
         try:
-            ends = segmentation.interval(self.decoded.resampled_miou())
-            return self.decoded.scores().miou, self.originals.scores().miou, (round(ends[0], 6), round(ends[1], 6))
-        except (SegmentationError, ValueError):
-            return None, None, None
+            return self.decoded.scores(), self.originals.scores()
+        except SegmentationError:
+            return None
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals of the reconstructions' scores. Raises SegmentationError where no pixel has a label."""
+        return {
+            "miou": segmentation.interval(self.decoded.resampled_miou()),
+            "pixel_accuracy": segmentation.interval(self.decoded.resampled_pixel_accuracy()),
+        }
 
 
 class _Evaluated(NamedTuple):
@@ -187,7 +198,10 @@ def evaluate(
         if regions := [result.selective for result in results if result.selective is not None]:
             write_selective(folder / "selective.csv", regions)
     identity = seen.hexdigest(), content_hash(package_folder), package.fingerprint[:4].hex()
-    return _metrics(results, sets, *identity, limit, records(metrics), recognition)
+    how = records(metrics)
+    how |= segmentation.records(network) if network else {}
+    how |= selective_records(metrics) if package.config.mode == "sc" else {}
+    return _metrics(results, sets, *identity, limit, how, recognition)
 
 
 def metrics_json(metrics: Metrics) -> bytes:
@@ -336,8 +350,9 @@ def _metrics(
     rows = [result.row for result in results]
     regions = [result.selective for result in results if result.selective is not None]
     bpp = _mean([row.bpp for row in rows])
-    miou, of_originals, ends = recognition.figures() if recognition else (None, None, None)
-    intervals = _intervals(rows, sets) | ({} if ends is None else {"miou": ends})
+    scores = recognition.scores() if recognition else None
+    seen, of_originals = scores or (None, None)
+    intervals = _intervals(rows, sets) | (recognition.intervals() if recognition and scores else {})
     header = _mean([row.bpp * (row.header_bytes or 0) / row.size for row in rows])
     side = _mean([row.bpp * (row.side_bytes or 0) / row.size for row in rows])
     return Metrics(
@@ -355,11 +370,13 @@ def _metrics(
         symbol_mismatches=sum(result.mismatches for result in results),
         max_bpp=max_bpp,
         encoder=ENCODER,
-        miou=_rounded(miou),
-        miou_of_originals=_rounded(of_originals),
+        miou=_rounded(seen.miou if seen else None),
+        miou_of_originals=_rounded(of_originals.miou if of_originals else None),
+        pixel_accuracy=_rounded(seen.pixel_accuracy if seen else None),
+        pixel_accuracy_of_originals=_rounded(of_originals.pixel_accuracy if of_originals else None),
         kid=_rounded(sets.kid),
         fid=_rounded(sets.fid),
-        intervals=intervals,
+        intervals={name: (round(low, 6), round(high, 6)) for name, (low, high) in intervals.items()},
         protocols=protocols,
         segmentation=recognition.network.sha256 if recognition else None,
         selective=selective_means(regions) if regions else None,
@@ -372,7 +389,7 @@ def _intervals(rows: list[RateRow], sets: SetFigures) -> dict[str, tuple[float, 
     found = {name: interval(figures)[1:] for name, figures in values.items() if figures}
     if sets.kid_low is not None and sets.kid_high is not None:
         found["kid"] = sets.kid_low, sets.kid_high
-    return {name: (round(low, 6), round(high, 6)) for name, (low, high) in found.items()}
+    return found
 
 
 def _mean(values: list[float]) -> float:

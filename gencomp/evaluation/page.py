@@ -47,6 +47,8 @@ class PictureSet(NamedTuple):
     """Whether figures that others published may stand beside it."""
     tables: Sequence[Table] = ()
     """What else was measured on it."""
+    searched: bool = False
+    """Whether a codec has one file for a picture, found by halving, and not its whole ladder."""
 
     @property
     def metrics(self) -> list[Metric]:
@@ -94,6 +96,8 @@ class SetPart(NamedTuple):
     """Codecs that were not measured, as words; empty when all were."""
     not_shown: str
     """Codecs that were measured and of which no scene has a picture, as words."""
+    searched: bool
+    """Whether a codec has one file for a picture, found by halving."""
 
     @property
     def whole(self) -> bool:
@@ -181,6 +185,7 @@ def make_part(pictures: PictureSet, scenes: list[Scene]) -> SetPart:
         credits=pictures.credits,
         not_measured=listed([codec.title for codec in CODECS.values() if codec.name not in measured]),
         not_shown=listed([codec.title for codec in CODECS.values() if codec.name in measured - shown]),
+        searched=pictures.searched,
     )
 
 

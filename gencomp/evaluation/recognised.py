@@ -13,7 +13,7 @@ from gencomp.evaluation.cells import Cell, Table, fixed, number
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.equal_bytes import match_all
-from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
+from gencomp.evaluation.held_out import HeldOutError, HeldOutSample
 from gencomp.evaluation.rates import Match, RateRow
 from gencomp.evaluation.segmentation import (
     Confusion,
@@ -40,9 +40,9 @@ class Recognised(NamedTuple):
     bpp: float | None
     """Bits per pixel, mean over the pictures; None for the originals."""
     scores: Scores
-    low: float
-    high: float
-    """95 % interval of mIoU, over pictures."""
+    miou_ends: tuple[float, float]
+    accuracy_ends: tuple[float, float]
+    """95 % intervals of mIoU and of pixel accuracy, over pictures."""
     too_large: int
     """Pictures for which the codec cannot go this low."""
     images: int
@@ -74,8 +74,7 @@ def true_labels(folder: Path, key: str) -> Ids:
 
 def recognise(
     network: Network,
-    images: Iterable[HeldOutImage],
-    labels: Path,
+    samples: Iterable[HeldOutSample],
     entries: Sequence[Entry],
     anchors: Sequence[RateRow],
     picture: Callable[[RateRow], Pixels],
@@ -83,7 +82,8 @@ def recognise(
 ) -> list[Recognised]:
     """The originals, then each entry and the codecs at its bytes; `picture` decodes a row's file.
 
-    Each file is looked at once, and not again where a cache holds what was counted. Raises HeldOutError.
+    Samples without label maps are passed over. Each file is looked at once, and not again where a cache holds what was
+    counted. Raises HeldOutError.
     """
     matches = {entry.name: match_all(entry.rows, anchors) for entry in entries}
     seen: dict[tuple[str, str], Contestant] = {}
@@ -95,8 +95,10 @@ def recognise(
             one.rates.append(match.row.bpp)
             one.too_large += match.too_large
 
-    for image in images:
-        sight = Sight(network, true_labels(labels, image.key), cache)
+    for image, labels, _ in samples:
+        if labels is None:
+            continue
+        sight = Sight(network, labels, cache)
         in_file = functools.cache(lambda row, sight=sight: sight(picture(row)))
         try:
             count(ORIGINALS, "", sight(image.pixels), None)
@@ -107,7 +109,7 @@ def recognise(
                     count(CODECS[codec].title, entry.name, in_file(match.row), match)
         except SegmentationError as error:
             raise HeldOutError(f"{image.key}: {error}") from None
-    if not any(counts.any() for counts in seen[ORIGINALS, ""].confusion.pictures):
+    if not any(counts.any() for one in seen.values() for counts in one.confusion.pictures):
         raise HeldOutError("no pixel of these pictures is labelled with one of the network's classes")
     return _in_order([_line(*key, one) for key, one in seen.items()], [entry.name for entry in entries])
 
@@ -118,8 +120,8 @@ def recognised_table(found: Sequence[Recognised], network: Network) -> Table:
         (
             Cell(f"{line.name} beside {line.beside}" if line.beside else line.name, f"{line.beside} {line.name}"),
             number(line.bpp, 4),
-            number(line.scores.miou, 3, f"{fixed(line.low, 3)} to {fixed(line.high, 3)}" if line.images > 1 else ""),
-            number(line.scores.pixel_accuracy, 3),
+            number(line.scores.miou, 3, _ends(line, line.miou_ends)),
+            number(line.scores.pixel_accuracy, 3, _ends(line, line.accuracy_ends)),
             Cell(f"{line.too_large} of {line.images}" if line.too_large else "0", line.too_large),
         )
         for line in found
@@ -127,17 +129,29 @@ def recognised_table(found: Sequence[Recognised], network: Network) -> Table:
     note = (
         f"What {network.name} ({network.sha256[:8]}) recognises in the pictures, against their true labels: mIoU over "
         "the classes that occur, of all pictures together, and the share of the labelled pixels that are drawn right. "
-        "Codecs stand at the bytes of the model beside which they are named, picture by picture. Below, the interval "
-        "of 95 % over the pictures."
+        "Codecs stand at the bytes of the model beside which they are named, picture by picture. Below, bootstrap "
+        "intervals of 95 % over the pictures."
     )
     columns = ("Codec", "Bits per pixel", "mIoU", "Pixel accuracy", "Cannot go this low")
     return Table("What a segmentation network still sees", note, columns, rows)
 
 
+def _ends(line: Recognised, ends: tuple[float, float]) -> str:
+    return " to ".join(fixed(end, 3) for end in ends) if line.images > 1 else ""
+
+
 def _line(name: str, beside: str, one: Contestant) -> Recognised:
-    low, high = interval(one.confusion.resampled_miou())
-    bpp = sum(one.rates) / len(one.rates) if one.rates else None
-    return Recognised(name, beside, bpp, one.confusion.scores(), low, high, one.too_large, len(one.confusion.pictures))
+    confusion = one.confusion
+    return Recognised(
+        name=name,
+        beside=beside,
+        bpp=sum(one.rates) / len(one.rates) if one.rates else None,
+        scores=confusion.scores(),
+        miou_ends=interval(confusion.resampled_miou()),
+        accuracy_ends=interval(confusion.resampled_pixel_accuracy()),
+        too_large=one.too_large,
+        images=len(confusion.pictures),
+    )
 
 
 def _in_order(lines: Sequence[Recognised], entries: Sequence[str]) -> list[Recognised]:

@@ -14,7 +14,9 @@ from PIL import Image
 from gencomp.codec.regions import parse_region
 from gencomp.data.manifest import read
 from gencomp.evaluation.accounts import Account, read_account
+from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cells import Table, fixed
+from gencomp.evaluation.classical import CODECS, archived_picture
 from gencomp.evaluation.distribution import read_sets
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.gallery import Candidates, Pixels, Source, anchor_picture, candidates, gather
@@ -38,6 +40,8 @@ from gencomp.evaluation.practicality import Practicality
 from gencomp.evaluation.protocols import Protocols
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import METRIC_NAMES, RateRow, cell, mean_points, read_rows
+from gencomp.evaluation.recognised import recognise, recognised_table
+from gencomp.evaluation.segmentation import Network
 from gencomp.evaluation.selective import Selective
 from gencomp.evaluation.sets import near
 from gencomp.evaluation.summary import sentences
@@ -61,6 +65,7 @@ class Metrics(msgspec.Struct, frozen=True):
     side_bpp: float
     bound_violations: int
     symbol_mismatches: int
+    miou: float | None = None
     selective: Selective | None = None
     protocols: dict[str, Record] = {}
 
@@ -84,6 +89,10 @@ class Inputs(NamedTuple):
     """What the provenance says beside hashes of packages, pictures and manifests."""
     costs: Practicality | None = None
     """What models and codecs cost, where it was measured."""
+    networks: Mapping[str, Network] = {}
+    """Segmentation networks by dataset, those of `evaluation.segmentation`."""
+    cache: Cache | None = None
+    """Where what networks saw in originals and in the variants' pictures is kept since the evaluation."""
 
     @property
     def colours(self) -> dict[str, str]:
@@ -169,7 +178,8 @@ def _picture_set(inputs: Inputs, dataset: str, account: Account) -> PictureSet:
     variants = [variant for variant, name in inputs.datasets.items() if name == dataset]
     anchors = read_rows(inputs.root / "anchors" / dataset / "images.csv")
     entries = [_entry(inputs, variant) for variant in variants]
-    return PictureSet(dataset, entries, anchors, account.credits, tables=_sets(inputs, dataset, entries, anchors))
+    tables = [*_sets(inputs, dataset, entries, anchors), *_recognised(inputs, dataset, entries, anchors)]
+    return PictureSet(dataset, entries, anchors, account.credits, tables=tables)
 
 
 def _sets(inputs: Inputs, dataset: str, entries: Sequence[Entry], anchors: Sequence[RateRow]) -> list[Table]:
@@ -177,6 +187,25 @@ def _sets(inputs: Inputs, dataset: str, entries: Sequence[Entry], anchors: Seque
     rates = near([row for entry in entries for row in entry.rows.values()], anchors)
     found = [row for folder in folders for row in read_sets(folder / "sets.csv") if (row.codec, row.setting) in rates]
     return [sets_table(found, rates, entries, published())] if found else []
+
+
+def _recognised(inputs: Inputs, dataset: str, entries: Sequence[Entry], anchors: Sequence[RateRow]) -> list[Table]:
+    """What the dataset's network sees, where the evaluation found label maps for it; codecs whose files Pillow cannot
+    decode here are left out."""
+    network = inputs.networks.get(dataset)
+    if network is None or all(inputs.metrics(entry.name).miou is None for entry in entries):
+        return []
+    blind = {codec.name for codec in CODECS.values() if codec.by_pillow and codec.missing()}
+    samples = evaluation_samples(inputs.config, inputs.root / "data/shards" / dataset)
+    with tarfile.open(inputs.root / "anchors" / dataset / "files.tar") as archive:
+
+        def picture(row: RateRow) -> Pixels:
+            if row.codec in CODECS:
+                return archived_picture(archive, row.key, row.codec, row.setting)
+            return inputs.decoded(row.codec, row.key)
+
+        decodable = [row for row in anchors if row.codec not in blind]
+        return [recognised_table(recognise(network, samples, entries, decodable, picture, inputs.cache), network)]
 
 
 def _entry(inputs: Inputs, variant: str) -> Entry:

@@ -5,7 +5,7 @@ picture -> network -> label ids, which are counted against the true ones over al
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from gencomp.data.failure import DataError, Rejected
 from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.held_out import Recogniser
+from gencomp.evaluation.metrics import Record
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
 from gencomp.weights.arrays import torch_arrays
 from gencomp.weights.failure import WeightsError
@@ -30,6 +32,7 @@ RESAMPLES = 1000
 """Of the pictures, for an interval."""
 PROTOCOL = "reduced to the network's longest side, bilinear; argmax; enlarged again, nearest"
 """How a picture becomes a label map. Whoever changes that changes this too, or counts that were kept stay."""
+UNLABELLED = "no pixel of these pictures is labelled with one of the classes"
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -89,7 +92,7 @@ class Confusion:
         """Over all pictures counted so far. Raises SegmentationError where no pixel is labelled."""
         counts = np.sum(self.pictures, axis=0) if self.pictures else np.zeros((1, 2), np.int64)
         if not counts.any():
-            raise SegmentationError("no pixel of these pictures is labelled with one of the classes")
+            raise SegmentationError(UNLABELLED)
         iou = intersection_over_union(counts)
         right = int(np.trace(counts))
         return Scores(
@@ -100,10 +103,21 @@ class Confusion:
 
     def resampled_miou(self) -> NDArray[np.float64]:
         """mIoU of 1000 draws of as many pictures with replacement, (1000,): a bootstrap. Of two Confusions over the
-        same pictures, the draws are the same, so that they can be compared draw by draw."""
-        stack = np.stack(self.pictures).astype(np.float64)  # (N, K, K + 1)
+        same pictures, the draws are the same, so that they can be compared draw by draw. Pictures without a labelled
+        pixel are not drawn. Raises SegmentationError where no pixel is labelled."""
+        return np.array([np.nanmean(intersection_over_union(counts)) for counts in self._resampled()])
+
+    def resampled_pixel_accuracy(self) -> NDArray[np.float64]:
+        """The same of pixel accuracy, over the same draws."""
+        return np.array([np.trace(counts) / counts.sum() for counts in self._resampled()])
+
+    def _resampled(self) -> Iterator[NDArray[np.float64]]:
+        labelled = [counts for counts in self.pictures if counts.any()]
+        if not labelled:
+            raise SegmentationError(UNLABELLED)
+        stack = np.stack(labelled).astype(np.float64)  # (N, K, K + 1)
         draws = np.random.default_rng(0).multinomial(len(stack), [1 / len(stack)] * len(stack), RESAMPLES)
-        return np.array([np.nanmean(intersection_over_union(np.tensordot(draw, stack, 1))) for draw in draws])
+        return (np.tensordot(draw, stack, 1) for draw in draws)
 
 
 class Sight:
@@ -166,6 +180,28 @@ def load_network(file: Path, classes: Sequence[str] = ()) -> Network:
     if file.suffix == ".pth":
         return _espnet(file, data, classes)
     raise SegmentationError(f"{file}: give ESPNet's weights (.pth), or a .json that describes another network")
+
+
+def records(network: Network) -> dict[str, Record]:
+    """How the scores of what a network sees are computed, by the names that `Metrics` has for them."""
+    protocol = (
+        f"{network.name} on pictures {PROTOCOL}; against the true labels of {', '.join(network.classes)}, other pixels "
+        "left out, counted over all pictures together; the mean over the classes that occur or are drawn, and the "
+        "share of the pixels that are drawn right; intervals by the bootstrap over pictures"
+    )
+    titles = {"miou": "mIoU", "pixel_accuracy": "Pixel accuracy"}
+    hashes = {network.name: network.sha256}
+    return {name: Record(title, "", "higher", protocol, "", hashes) for name, title in titles.items()}
+
+
+def named_network(named: Recogniser) -> Network:
+    """The network that `evaluation.segmentation` names. Raises SegmentationError, for another one too."""
+    network = load_network(Path(named.file), named.classes)
+    if network.sha256 != named.sha256:
+        raise SegmentationError(
+            f"{named.file} has SHA-256 {network.sha256}, not the one in params.yaml, evaluation.segmentation"
+        )
+    return network
 
 
 def _espnet(file: Path, data: bytes, classes: Sequence[str]) -> Network:

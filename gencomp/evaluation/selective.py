@@ -6,7 +6,7 @@ says more.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencomp.data.atomic import replacing
-from gencomp.evaluation.metrics import IDENTICAL_PSNR
-from gencomp.evaluation.rates import mean
+from gencomp.evaluation.bootstrap import interval
+from gencomp.evaluation.metrics import IDENTICAL_PSNR, METRICS, Record
+from gencomp.evaluation.rates import ChosenMetric, mean
 
 BAND = 2
 """Latent positions on each side of a region's border that its seam is compared with."""
 COLUMNS = (
     *("key", "preserved", "side_share", "mse_inside", "psnr_inside", "psnr_outside", "seam"),
     *("lpips_inside", "lpips_outside"),
+)
+PARTS = (
+    "over the pixels of the latent positions whose symbols the file holds, and over the others; mean over the pictures "
+    "that have such"
+)
+SEAM = (
+    "root mean square of the steps between neighbouring pixels across the border of what is preserved, less that of "
+    f"the steps within {BAND} latent positions of it on both sides; of the decoded picture, less the same of the "
+    "original; mean over the pictures that have a border"
 )
 
 Pixels = NDArray[np.uint8]
@@ -50,6 +60,8 @@ class Selective(msgspec.Struct, frozen=True, kw_only=True):
     """LPIPS with AlexNet, its map averaged over the region; None where LPIPS was not measured."""
     lpips_outside: float | None = None
     """The same over the rest."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of these means, by the bootstrap over pictures: of those that two pictures and more have."""
 
 
 class SelectiveRow(NamedTuple):
@@ -138,7 +150,26 @@ def selective_means(rows: Sequence[SelectiveRow]) -> Selective:
         seam=_rounded([row.seam for row in rows]),
         lpips_inside=_rounded([row.lpips_inside for row in rows]),
         lpips_outside=_rounded([row.lpips_outside for row in rows]),
+        intervals=_intervals(rows),
     )
+
+
+def selective_records(metrics: Collection[ChosenMetric]) -> dict[str, Record]:
+    """How what is measured inside, outside and between is computed where these metrics are measured, by the names that
+    `Selective` has for it."""
+    error = f"of 8-bit RGB, PSNR at most {IDENTICAL_PSNR:g} dB, {PARTS}"
+    found = {
+        "mse_inside": Record("MSE inside", "", "lower", error, "", {}),
+        "psnr_inside": Record("PSNR inside", "dB", "higher", error, "", {}),
+        "psnr_outside": Record("PSNR outside", "dB", "higher", error, "", {}),
+        "seam": Record("Seam", "grey levels", "lower", SEAM, "", {}),
+    }
+    if "lpips_alex" in metrics:
+        by_pixel = f"LPIPS 0.1, AlexNet, full size, the layers' maps enlarged (bilinear) and summed, {PARTS}"
+        for part in ("inside", "outside"):
+            record = Record(f"LPIPS {part}", "", "lower", by_pixel, "", METRICS["lpips_alex"].hashes)
+            found[f"lpips_{part}"] = record
+    return found
 
 
 def _steps(x: NDArray[np.float64], inside: Region, near: Region) -> tuple[float, float] | None:
@@ -176,6 +207,12 @@ def _psnr(mse: float | None) -> float | None:
     if mse is None:
         return None
     return IDENTICAL_PSNR if mse == 0 else min(10 * float(np.log10(255**2 / mse)), IDENTICAL_PSNR)
+
+
+def _intervals(rows: Sequence[SelectiveRow]) -> dict[str, tuple[float, float]]:
+    columns = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in COLUMNS[1:]}
+    found = {name: interval(values) for name, values in columns.items() if len(values) > 1}
+    return {name: (round(low, 6), round(high, 6)) for name, (_, low, high) in found.items()}
 
 
 def _rounded(values: Sequence[float | None]) -> float | None:

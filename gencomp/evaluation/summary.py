@@ -72,7 +72,8 @@ def _at_equal_bytes(result: Result) -> str:
     if none:
         names, ratios = listed([row.title for row in none]), listed([f"{row.ratio:.1f}" for row in none])
         parts.append(f"{names} cannot go that low, with smallest files {ratios} times as large")
-    return f"With the bytes of {result.name}, {'; '.join(parts)}."
+    on = f" on {result.pictures}" if result.pictures else ""
+    return f"With the bytes of {result.name}{on}, {'; '.join(parts)}."
 
 
 def _reached(row: EqualBytes, metric: Metric) -> str:

@@ -113,7 +113,8 @@ def sets_table(
     note = (
         "How far the decoded pictures are from the originals as a set, by patches of 256 pixels; lower is better. Each "
         "patch meets its own reconstruction, so that KID of some hundred patches comes out too small, or negative: "
-        f"compare lines, not pages. FID is given from {FID_PATCHES:,} patches on.{_published_fid(published)}"
+        "compare lines, not pages. Below KID, its interval of 95 % by the jackknife over pictures. FID is given from "
+        f"{FID_PATCHES:,} patches on, and has none.{_published_fid(published)}"
     )
     return Table(
         "KID and FID", note, ("Codec", "Bits per pixel", "Patches", "KID \N{MULTIPLICATION SIGN} 1000", "FID"), rows
@@ -177,16 +178,24 @@ def selective_table(found: Mapping[str, Selective]) -> Table:
     rows = [
         [
             Cell(name, name),
-            number(100 * means.preserved, 1),
-            number(100 * means.side_share, 1),
-            *(number(value, 2) for value in (means.psnr_inside, means.psnr_outside)),
-            *(number(value, 3) for value in (means.lpips_inside, means.lpips_outside)),
-            number(means.seam, 2),
+            *(_selective_cell(means, name, 1, factor=100) for name in ("preserved", "side_share")),
+            *(_selective_cell(means, name, 2) for name in ("psnr_inside", "psnr_outside")),
+            *(_selective_cell(means, name, 3) for name in ("lpips_inside", "lpips_outside")),
+            _selective_cell(means, "seam", 2),
         ]
         for name, means in found.items()
     ]
     note = (
         "Means over the pictures, inside and outside of the region that was preserved, and across its border. Outside, "
-        "where G draws, PSNR says little; LPIPS (AlexNet) is averaged over either part of its map."
+        "where G draws, PSNR says little; LPIPS (AlexNet) is averaged over either part of its map. "
+        "Below a mean, its bootstrap interval of 95 % over the pictures."
     )
     return Table("Selective compression", note, columns, rows)
+
+
+def _selective_cell(means: Selective, name: str, digits: int, factor: int = 1) -> Cell:
+    """One of the means, with its interval where it has one."""
+    value: float | None = getattr(means, name)
+    ends = means.intervals.get(name, ())
+    below = " to ".join(fixed(factor * end, digits) for end in ends)
+    return number(None if value is None else factor * value, digits, below)

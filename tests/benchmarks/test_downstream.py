@@ -71,14 +71,16 @@ def test_codecs_are_matched_to_the_first_model_and_the_originals_are_seen_as_the
     assert len(measure(iter(samples), 2, network, {"model": codec}, [])[ORIGINAL, 0.0].rates) == 1
 
 
-def contestant(wrong: int) -> Contestant:
+def contestant(*wrong: int) -> Contestant:
+    """One that draws so many pixels of each picture wrong."""
     found = Contestant(2)
     truth = np.zeros((10, 10), np.uint8)
     truth[5:] = 1
-    drawn = truth.copy()
-    drawn.ravel()[:wrong] = 1
-    found.confusion.add(truth, drawn)
-    found.rates.append(0.03)
+    for count in wrong:
+        drawn = truth.copy()
+        drawn.ravel()[:count] = 1
+        found.confusion.add(truth, drawn)
+        found.rates.append(0.03)
     return found
 
 
@@ -90,6 +92,26 @@ def test_the_first_model_alone_is_judged_beside_bpg() -> None:
     judged = {row.name: row.met for row in rows(entries, ["a", "b"], [bpg]) if row.bar}
     verdicts = zip(LIMITS, (True, False), strict=True)
     assert judged == {f"a within {limit:g} bpp: mIoU beside BPG": met for limit, met in verdicts}
+
+
+def test_every_later_model_stands_beside_the_first_with_a_paired_interval() -> None:
+    rng, names = np.random.default_rng(1), ["a", "b", "c"]
+    hard = rng.integers(5, 40, 20)
+    entries = {(ORIGINAL, 0.0): contestant(*[0] * 20)}
+    for limit in LIMITS:
+        entries |= {("a", limit): contestant(*hard), ("b", limit): contestant(*hard - 3)}
+        entries |= {("c", limit): contestant(*rng.permutation(hard))}
+    table = {row.name: row for row in rows(entries, names, [])}
+    for limit in LIMITS:
+        at = f"b within {limit:g} bpp: mIoU"
+        beside, low, high = (table[f"{at} {words}"] for words in ("beside a", "less a's, low", "less a's, high"))
+        assert beside.ratio == pytest.approx(table[at].value / table[f"a within {limit:g} bpp: mIoU"].value)
+        assert beside.bar is None and f"a within {limit:g} bpp: mIoU beside a" not in table
+        # What is hard is hard for both: the pairs tell of a difference that is less than a tenth of the spread.
+        gain = table[at].value - table[f"a within {limit:g} bpp: mIoU"].value
+        assert 0 < low.value < gain < high.value < 2 * gain
+        apart = (table[f"c within {limit:g} bpp: mIoU less a's, {end}"].value for end in ("low", "high"))
+        assert next(apart) < 0 < next(apart)
 
 
 def test_pictures_need_their_label_maps(tmp_path: Path) -> None:

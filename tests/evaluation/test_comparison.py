@@ -100,6 +100,7 @@ def test_compare_ends_in_one_page_whose_codecs_are_at_equal_bytes(folder: Path, 
         assert row.size <= models[row.key].size or lowest, f"{row.codec} {row.setting} is larger than it need be"
     page = (tmp_path / "out/index.html").read_text()
     assert "On a picture, light-" in page and "Cannot go this low" in page
+    assert "s, found by halving: where files" in page
 
 
 def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
@@ -115,6 +116,7 @@ def test_evaluate_makes_curves_over_folders_and_a_second_run_encodes_nothing(
     assert (tmp_path / "out" / folder.name / "anchors/images.csv").read_bytes() == before
     rows = read_rows(tmp_path / "out" / folder.name / "small/images.csv")
     assert [row.codec for row in rows] == ["small", "small"]
+    assert "found by halving" not in (tmp_path / "out/index.html").read_text()
     assert json.loads((tmp_path / "out/plan.json").read_text())["model"] == "small"
 
 

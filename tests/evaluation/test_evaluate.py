@@ -17,7 +17,7 @@ from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.metrics import psnr
 from gencomp.evaluation.rates import read_rows
-from gencomp.evaluation.segmentation import Confusion, load_network
+from gencomp.evaluation.segmentation import PROTOCOL, Confusion, load_network
 from gencomp.models.content import content_hash
 from gencomp.models.package import PackageError
 from stages import evaluate as evaluate_stage
@@ -58,7 +58,8 @@ def test_metrics_name_the_model_and_have_the_keys_that_others_read(package: Path
     assert list(metrics) == [
         *("images", "evaluation_digest", "package", "fingerprint", "bpp", "payload_bpp", "header_bpp", "side_bpp"),
         *("psnr", "ms_ssim", "lpips_alex", "lpips_vgg", "dists", "ssimulacra2"),
-        *("bound_violations", "symbol_mismatches", "max_bpp", "encoder", "miou", "miou_of_originals", "kid", "fid"),
+        *("bound_violations", "symbol_mismatches", "max_bpp", "encoder", "miou", "miou_of_originals"),
+        *("pixel_accuracy", "pixel_accuracy_of_originals", "kid", "fid"),
         *("intervals", "protocols", "segmentation", "selective"),
     ]
     assert metrics["package"] == content_hash(package)
@@ -111,9 +112,17 @@ def test_what_a_network_still_sees_is_counted_over_the_pictures_that_have_labels
     expected.add(labels, network.draw(np.asarray(Image.open(tmp_path / "x" / "decoded" / "coffee.png"))))
     assert metrics.miou == pytest.approx(expected.scores().miou, abs=1e-6)
     assert metrics.miou_of_originals == 1 and metrics.segmentation == network.sha256
-    assert metrics.intervals["miou"] == pytest.approx((metrics.miou, metrics.miou), abs=1e-6)
+    assert metrics.pixel_accuracy == pytest.approx(expected.scores().pixel_accuracy, abs=1e-6)
+    assert metrics.pixel_accuracy_of_originals == 1 and 0 < metrics.pixel_accuracy < 1
+    for name in ("miou", "pixel_accuracy"):  # of one picture
+        assert metrics.intervals[name] == pytest.approx((getattr(metrics, name),) * 2, abs=1e-6)
+    for name in ("miou", "pixel_accuracy"):
+        record = metrics.protocols[name]
+        assert record.weights == {network.name: network.sha256} and PROTOCOL in record.protocol
+        assert "labels of red, green, blue" in record.protocol
     unlabelled = evaluate(package, IMAGES[2:], "static", "gc", tmp_path / "x", network=network)
-    assert unlabelled.miou is None and "miou" not in unlabelled.intervals
+    assert unlabelled.miou is unlabelled.pixel_accuracy is unlabelled.pixel_accuracy_of_originals is None
+    assert not {"miou", "pixel_accuracy"} & set(unlabelled.intervals)
 
 
 def test_a_network_looks_once_at_the_originals_of_two_models(package: Path, described: Path, tmp_path: Path) -> None:

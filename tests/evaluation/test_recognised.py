@@ -1,6 +1,7 @@
 """What a network still sees: each file drawn once, codecs at the bytes of each entry, and the command with it."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor
 from gencomp.cli import main
 from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.held_out import HeldOutError, HeldOutImage
+from gencomp.evaluation.held_out import HeldOutError, HeldOutImage, HeldOutSample
 from gencomp.evaluation.rates import RateRow
-from gencomp.evaluation.recognised import recognise, recognised_table
+from gencomp.evaluation.recognised import recognise, recognised_table, true_labels
 from gencomp.evaluation.segmentation import Network
 from gencomp.models.espnet import ESPNet
 from tests.evaluation.conftest import make_package, photograph
@@ -39,11 +40,13 @@ def row(key: str, codec: str, setting: str, size: int) -> RateRow:
     return RateRow(key, codec, setting, 10, 8, size, None, None, 30.0, None)
 
 
-def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once(tmp_path: Path) -> None:
+def sample(key: str, step: int, label: int) -> HeldOutSample:
+    return HeldOutSample(HeldOutImage(key, GREY[step]), np.full((8, 10), label, np.uint8))
+
+
+def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once() -> None:
     keys = ("a", "b")
-    for key, value in zip(keys, (0, 2), strict=True):
-        Image.fromarray(np.full((8, 10), value, np.uint8)).save(tmp_path / f"{key}.png")
-    images = [HeldOutImage("a", GREY[0]), HeldOutImage("b", GREY[2])]
+    samples = [sample("a", 0, 0), HeldOutSample(HeldOutImage("unlabelled", GREY[1])), sample("b", 2, 2)]
     entries = [
         Entry(name, "m", "model-0", name, {key: row(key, "m", name, size) for key in keys})
         for name, size in (("low", 10), ("high", 50))
@@ -55,8 +58,7 @@ def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once(tm
     seen: list[int] = []
     found = recognise(
         network(seen),
-        images,
-        tmp_path,
+        samples,
         entries,
         anchors,
         lambda one: pictures[one.codec, one.setting][keys.index(one.key)],
@@ -73,19 +75,22 @@ def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once(tm
     assert len(seen) == 2 * 5
     table = recognised_table(found, network([]))
     assert [cell.text for cell in table.rows[2]] == ["JPEG beside low", "2.0000", "0.000", "0.000", "2 of 2"]
+    # Of two pictures, of which one is right: a draw can hold none of them or both.
+    assert [cell.below for cell in table.rows[1][2:4]] == ["0.000 to 1.000", "0.000 to 1.000"]
+    (alone,) = recognise(network([]), samples[:2], [], [], lambda one: GREY[0])
+    assert [cell.below for cell in recognised_table([alone], network([])).rows[0]] == [""] * 5
 
 
 def test_what_was_counted_is_kept_by_network_labels_and_pixels(tmp_path: Path) -> None:
     cache, seen = ResultCache(tmp_path / "kept"), list[int]()
     entry = Entry("m", "m", "model-0", "m", {"a": row("a", "m", "m", 10)})
 
-    def run(one: Network, labels: NDArray[np.uint8]) -> list[tuple[float, float]]:
-        Image.fromarray(labels).save(tmp_path / "a.png")
+    def run(one: Network, label: int) -> list[tuple[float, float]]:
         seen.clear()
-        found = recognise(one, [HeldOutImage("a", GREY[0])], tmp_path, [entry], [], lambda _: GREY[1], cache)
+        found = recognise(one, [sample("a", 0, label)], [entry], [], lambda _: GREY[1], cache)
         return [(line.scores.miou, line.scores.pixel_accuracy) for line in found]
 
-    dark, grey = np.zeros((8, 10), np.uint8), np.ones((8, 10), np.uint8)
+    dark, grey = 0, 1
     first = run(network(seen), dark)
     assert first == [(1.0, 1.0), (0.0, 0.0)] and len(seen) == 2
     assert run(network(seen), dark) == first and seen == []
@@ -101,7 +106,8 @@ def test_labels_that_are_missing_of_another_size_or_of_no_class_are_refused(tmp_
     entry = Entry("m", "m", "model-0", "m", {"a": row("a", "m", "m", 10)})
 
     def run() -> None:
-        recognise(network([]), [HeldOutImage("a", GREY[0])], tmp_path, [entry], [], lambda one: GREY[0])
+        found = HeldOutSample(HeldOutImage("a", GREY[0]), true_labels(tmp_path, "a"))
+        recognise(network([]), [found], [entry], [], lambda one: GREY[0])
 
     with pytest.raises(HeldOutError, match=r"a.png: no readable label map"):
         run()
@@ -113,6 +119,8 @@ def test_labels_that_are_missing_of_another_size_or_of_no_class_are_refused(tmp_
         Image.fromarray(pixels).save(tmp_path / "a.png")
         with pytest.raises(HeldOutError, match=reason):
             run()
+    with pytest.raises(HeldOutError, match="no pixel of these pictures is labelled"):
+        recognise(network([]), [HeldOutSample(HeldOutImage("a", GREY[0]))], [entry], [], lambda one: GREY[0])
 
 
 def test_evaluate_with_a_network_has_its_table_and_refuses_half_of_what_it_needs(
@@ -149,4 +157,7 @@ def test_evaluate_with_a_network_has_its_table_and_refuses_half_of_what_it_needs
         assert bool(looked) == first
     page = (tmp_path / "out/index.html").read_text()
     assert "What a segmentation network still sees" in page and "JPEG beside small" in page
-    assert hashlib.sha256(ESPNET.read_bytes()).hexdigest() in page
+    digest = hashlib.sha256(ESPNET.read_bytes()).hexdigest()
+    assert digest in page and "<dt>mIoU and Pixel accuracy</dt>" in page
+    known = json.loads((tmp_path / "out/protocols.json").read_text())["metrics"]
+    assert known["miou"]["weights"] == known["pixel_accuracy"]["weights"] == {ESPNET.name: digest}

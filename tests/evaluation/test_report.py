@@ -7,17 +7,25 @@ import re
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
+from gencomp.evaluation.cache import ResultCache
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_sets
-from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
+from gencomp.evaluation.entry import Entry
+from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, held_out_samples
 from gencomp.evaluation.metrics import METRICS, records
-from gencomp.evaluation.page import Fact
+from gencomp.evaluation.page import EntryPart, Fact, Page, SetPart, render
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
+from gencomp.evaluation.segmentation import Confusion, interval, load_network
+from gencomp.evaluation.segmentation import records as segmentation_records
+from gencomp.evaluation.selective import SEAM, selective_records
 from gencomp.evaluation.summary import listed
 from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
@@ -123,12 +131,63 @@ def test_kid_stands_on_the_page_where_it_was_measured(repository: Path) -> None:
     assert re.search(r">gc</td>.*?>12\.50<small>10\.00 to 15\.00</small>.*?>JPEG 1</td>", table, re.S)
 
 
-def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path) -> None:
+def test_what_a_network_sees_is_a_table_of_originals_variants_and_codecs_at_their_bytes(
+    repository: Path, described: Path, tmp_path: Path
+) -> None:
+    looked, network = list[int](), load_network(described)
+
+    def draw(pixels: NDArray[np.uint8]) -> NDArray[np.integer]:
+        looked.append(1)
+        return network.draw(pixels)
+
+    watched = network._replace(draw=draw)
+    seeing = inputs(repository)._replace(networks={"photos": watched}, cache=ResultCache(tmp_path))
+    assert b"segmentation network" not in build_report(seeing).html and not looked  # nothing was measured by it
+    metrics = repository / "metrics/gc.json"
+    before = metrics.read_bytes()
+    try:
+        metrics.write_text(json.dumps(json.loads(before) | {"miou": 0.5}))
+        first = build_report(seeing)
+        assert looked and not looked.clear()
+        assert build_report(seeing) == first and not looked
+    finally:
+        metrics.write_bytes(before)
+    page = html.unescape(first.html.decode())
+    table = page[page.index("What a segmentation network still sees") :]
+    cells = re.compile(r">([^<]*)</td>|>([^<]*)<small>([^<]*)</small></td>")
+    lines = [
+        [a or f"{b} ({c})" for a, b, c in cells.findall(line)]
+        for line in table[: table.index("</table>")].split("<tr>")[2:]
+    ]
+    assert [line[0] for line in lines[:3]] == ["Originals", "gc", "JPEG beside gc"]
+    assert {"mse", "JPEG 2000 beside mse"} <= {line[0] for line in lines}
+    expected = Confusion(3)
+    for (image, labels, _), key in zip(
+        held_out_samples(repository / "data/shards/photos", "val"), ("chelsea", "rocket"), strict=True
+    ):
+        assert image.key == key and labels is not None
+        expected.add(labels, network.draw(np.asarray(Image.open(repository / f"evaluation/gc/decoded/{key}.png"))))
+    figures = (
+        (expected.scores().miou, expected.resampled_miou()),
+        (
+            expected.scores().pixel_accuracy,
+            expected.resampled_pixel_accuracy(),
+        ),
+    )
+    for cell, (value, resampled) in zip(lines[1][2:4], figures, strict=True):
+        low, high = interval(resampled)
+        assert cell == f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repository: Path, described: Path) -> None:
     """Of KID and SSIMULACRA2, which this repository did not measure, as their records would be."""
     metrics = repository / "metrics/gc.json"
     before = metrics.read_bytes()
     known = {name: msgspec.to_builtins(record) for name, record in records(["ssimulacra2", "kid"]).items()}
     known["ssimulacra2"]["version"] = "0.2.9"
+    network = load_network(described)
+    others = {**segmentation_records(network), **selective_records(["psnr"])}
+    known |= {name: msgspec.to_builtins(record) for name, record in others.items()}
     try:
         metrics.write_text(json.dumps(json.loads(before) | {"protocols": known}))
         page = html.unescape(build_report(inputs(repository)).html.decode())
@@ -137,11 +196,25 @@ def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repo
     inception = f"weights inception <code>{weights_hash('inception')}</code>"
     assert f"<dt>KID and FID</dt><dd>{PROTOCOL}; {inception}</dd>" in page
     assert f"<dt>SSIMULACRA2</dt><dd>{METRICS['ssimulacra2'].protocol}; version 0.2.9</dd>" in page
+    seen = f"{others['miou'].protocol}; weights {network.name} <code>{network.sha256}</code>"
+    assert f"<dt>mIoU and Pixel accuracy</dt><dd>{seen}</dd>" in page
+    assert f"<dt>Seam</dt><dd>{SEAM}</dd>" in page
+    assert f"<dt>MSE inside and PSNR inside and PSNR outside</dt><dd>{others['psnr_inside'].protocol}</dd>" in page
     assert page.count(f"<dt>PSNR</dt><dd>{METRICS['psnr'].protocol}</dd>") == 1
     for name in ("jpeg", "webp", "jpeg2000"):
         codec = CODECS[name]
         settings = ", ".join(setting_name(setting) for setting in ANCHORS.ladder(codec))
         assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
+
+
+def test_the_note_on_crosses_tells_of_this_set_and_of_others(report: Report) -> None:
+    assert b"own protocol and on other pictures; they" in report.html  # none was published of a set called photos
+    part = SetPart("kodak", 1, [METRICS["psnr"]], METRICS["psnr"], [], {}, [], [], [], {}, "", "", searched=False)
+    entry = EntryPart(Entry("gc", "gc", "model-0", "gc", {}), [])
+    crosses = [{"here": here, "figures": {}} for here in (False, True)]
+    chart = {"metrics": [], "curves": [], "arrows": [], "published": crosses}
+    page = render(Page("gc", [], [part._replace(entries=[entry], chart=chart)], [])).decode()
+    assert "own protocol: the stronger ones on pictures of this name, the others on other pictures; they" in page
 
 
 def test_few_pictures_are_put_in_order_and_not_called_ten(report: Report) -> None:

@@ -82,6 +82,7 @@ def test_means_leave_out_what_is_not_there_and_rows_are_written_as_they_are(tmp_
     means = selective_means(rows)
     assert (means.preserved, means.side_share, means.mse_inside, means.seam) == (0.5, 0.5, 1.0, None)
     assert means.psnr_inside == pytest.approx(48.1308, abs=1e-4)
+    assert means.intervals == {"preserved": (0.0, 1.0), "side_share": (0.25, 0.75)}  # what both pictures have
     write_selective(tmp_path / "selective.csv", rows)
     lines = (tmp_path / "selective.csv").read_text().splitlines()
     assert lines[0] == "key,preserved,side_share,mse_inside,psnr_inside,psnr_outside,seam,lpips_inside,lpips_outside"

@@ -54,6 +54,25 @@ def test_a_bootstrap_holds_the_whole_and_pairs_the_draws_of_two_networks() -> No
     assert interval(one.resampled_miou() - one.resampled_miou()) == (0.0, 0.0)
 
 
+def test_pixel_accuracy_is_resampled_by_the_draws_of_miou_and_pictures_without_labels_are_left_out() -> None:
+    one, truth = Confusion(2), np.array([[0, 0, 1, 1]])
+    for drawn in ([0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]):
+        one.add(truth, np.array([drawn]))
+    accuracy, miou = one.resampled_pixel_accuracy(), one.resampled_miou()
+    assert {round(float(value), 6) for value in accuracy} == {round(sixth / 6, 6) for sixth in range(7)}
+    # Draws of one picture alone: its own scores, by both.
+    for right, iou in ((1.0, 1.0), (0.0, 0.0)):
+        assert miou[accuracy == right] == pytest.approx(iou)
+    assert interval(accuracy)[0] < one.scores().pixel_accuracy < interval(accuracy)[1]
+    one.add(np.full((1, 4), 255), np.zeros((1, 4)))
+    assert np.array_equal(one.resampled_pixel_accuracy(), accuracy) and np.array_equal(one.resampled_miou(), miou)
+    bare = Confusion(2)
+    bare.add(np.full((1, 4), 255), np.zeros((1, 4)))
+    for resampled in (bare.resampled_miou, bare.resampled_pixel_accuracy, Confusion(2).resampled_miou):
+        with pytest.raises(SegmentationError, match="no pixel"):
+            resampled()
+
+
 def test_maps_of_two_sizes_are_refused() -> None:
     with pytest.raises(SegmentationError, match=r"^the true labels are of \(4, 5\), the drawn ones of \(5, 4\)"):
         Confusion(2).add(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8))

@@ -57,6 +57,8 @@ def test_side_information_is_real_exact_and_counted(
     assert (found.preserved == 0) == (found.psnr_inside is None) == (preserve == "none")
     assert (found.preserved == 1) == (found.psnr_outside is None) == (preserve == "all")
     assert (found.seam is None) == (preserve in ("all", "none"))
+    assert {"psnr_inside", "psnr_outside", "seam"} <= set(metrics.protocols)
+    assert "lpips_inside" not in metrics.protocols  # LPIPS was not asked for
     if preserve == "all":
         assert found.psnr_inside == pytest.approx(metrics.psnr, abs=1e-3)
     table = (tmp_path / "x" / "selective.csv").read_text().splitlines()
@@ -75,6 +77,9 @@ def test_lpips_inside_and_outside_are_measured_where_lpips_is(
         pytest.skip(str(error))
     assert metrics.selective is not None and metrics.lpips_alex is not None
     assert metrics.selective.lpips_outside == pytest.approx(metrics.lpips_alex, rel=0.5)
+    records = [metrics.protocols[name] for name in ("lpips_alex", "lpips_inside", "lpips_outside")]
+    assert records[0].weights == records[1].weights == records[2].weights != {}
+    assert records[0].protocol != records[1].protocol == records[2].protocol
     names, values = csv.reader((tmp_path / "x/selective.csv").read_text().splitlines())
     for name in ("lpips_inside", "lpips_outside"):
         assert float(dict(zip(names, values, strict=True))[name]) == getattr(metrics.selective, name)

@@ -23,7 +23,7 @@ def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_a
     anchors = row("JPEG 2000", 190, 0.6), row("BPG", 260, 0.4, 3), row("JPEG", 1200, 0.5, 4), row("AVIF", 900, 0.3, 4)
     assert sentences([result(*anchors)]) == [
         "On a picture of photos, gc spends 200 bytes (0.0244 bpp, LPIPS 0.360, 21.50 dB).",
-        "With the bytes of gc, JPEG 2000 reaches LPIPS 0.600; BPG goes that low for 1 of 4 pictures; "
+        "With the bytes of gc on photos, JPEG 2000 reaches LPIPS 0.600; BPG goes that low for 1 of 4 pictures; "
         "JPEG and AVIF cannot go that low, with smallest files 6.0 and 4.5 times as large.",
         "Every file (4) decodes to exactly the symbols that were encoded, and none is above its bound.",
     ]
@@ -32,9 +32,16 @@ def test_the_sentences_say_what_is_spent_what_codecs_do_with_it_and_that_files_a
 def test_a_codec_whose_nearest_files_leave_bytes_over_is_told_with_its_share() -> None:
     found = sentences([result(row("VVC intra", 142, 0.5), row("BPG", 180, 0.4), row("AVIF", 178, 0.45))])
     assert found[1] == (
-        "With the bytes of gc, VVC intra reaches LPIPS 0.500 with 0.71 of them, BPG reaches LPIPS 0.400 "
+        "With the bytes of gc on photos, VVC intra reaches LPIPS 0.500 with 0.71 of them, BPG reaches LPIPS 0.400 "
         "and AVIF reaches LPIPS 0.450 with 0.89 of them."
     )
+
+
+def test_the_set_whose_bytes_are_told_is_named_where_its_name_tells_anything() -> None:
+    others = result(row("JPEG", 190, 0.5)), result(row("JPEG", 190, 0.7))._replace(pictures="streets")
+    assert sentences(others, focus=1)[1] == "With the bytes of gc on streets, JPEG reaches LPIPS 0.700."
+    nameless = others[0]._replace(pictures="")
+    assert sentences([nameless])[1] == "With the bytes of gc, JPEG reaches LPIPS 0.500."
 
 
 def test_faults_are_counted_over_all_variants_and_condemn() -> None:

@@ -1,12 +1,16 @@
 """Further tables of the page."""
 
+import numpy as np
+import pytest
+
 from gencomp.evaluation.analysis import bd_rate
+from gencomp.evaluation.bootstrap import interval
 from gencomp.evaluation.distribution import SetFigures, SetRow
 from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Point, Practicality
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import RateRow
-from gencomp.evaluation.selective import Selective
+from gencomp.evaluation.selective import Selective, selective_means, selective_row
 from gencomp.evaluation.tables import bd_table, costs_table, selective_table, sets_table
 
 
@@ -42,6 +46,35 @@ def test_what_selective_compression_kept_is_a_row_a_model() -> None:
     dash = "\N{EN DASH}"
     (row,) = selective_table({"sc": means}).rows
     assert [cell.text for cell in row] == ["sc", "25.0", "60.0", "38.10", dash, dash, dash, "1.23"]
+    assert {cell.below for cell in row} == {""}  # of one picture
+
+
+def test_means_of_selective_compression_have_their_intervals_below() -> None:
+    x, region = np.full((32, 32, 3), 100, np.uint8), np.eye(2, dtype=np.bool_)
+    inside = region.repeat(16, 0).repeat(16, 1)
+    pictures = [
+        selective_row(
+            *(str(n), x, (x + n + 2 * n * inside[..., None]).astype(np.uint8), region, 16, 10 + n, 40),
+            lpips=(n + 0.5 * inside).astype(np.float32) / 10,
+        )
+        for n in range(1, 8)
+    ]
+    pictures.append(selective_row("whole", x, x + 1, np.ones((2, 2), np.bool_), 16, 10, 40))
+    (row,) = selective_table({"sc": selective_means(pictures)}).rows
+    columns = {
+        1: ([100 * one.preserved for one in pictures], 1),
+        2: ([100 * one.side_share for one in pictures], 1),
+        3: ([one.psnr_inside for one in pictures], 2),
+        4: ([one.psnr_outside for one in pictures[:-1]], 2),
+        5: ([one.lpips_inside for one in pictures[:-1]], 3),
+        6: ([one.lpips_outside for one in pictures[:-1]], 3),
+        7: ([one.seam for one in pictures[:-1]], 2),
+    }
+    for column, (values, digits) in columns.items():
+        mean, low, high = interval([value for value in values if value is not None])
+        shown = [float(word) for word in (row[column].text, *row[column].below.split(" to "))]
+        assert shown == pytest.approx([mean, low, high], abs=0.51 * 10**-digits) and low < mean < high
+        assert len(row[column].text.partition(".")[2]) == digits
 
 
 def curve(codec: str, factor: float, settings: int = 5, quality: float = 20.0) -> list[RateRow]:
@@ -78,7 +111,7 @@ def test_kid_is_a_row_a_setting_with_its_interval_and_fid_where_it_is() -> None:
     ]
     table = sets_table(rows, {("gc", "context"): 0.034})
     assert [cell.text for cell in table.rows[0]] == ["gc", "0.0340", "192", "12.30", "\N{EN DASH}"]
-    assert table.rows[0][3].below == "10.10 to 14.50"
+    assert table.rows[0][3].below == "10.10 to 14.50" and not table.rows[0][4].below
     assert "others report" not in table.note
     assert [cell.text for cell in table.rows[1]] == ["BPG 42", "\N{EN DASH}", "192", "45.60", "\N{EN DASH}"]
 
