@@ -39,11 +39,8 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of results, one for this file; of weights, none."""
-    base = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("GENCOMP_RESULTS", str(base / "results"))
-    monkeypatch.setenv("GENCOMP_WEIGHTS", str(base / "no-weights"))
+def without_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(tmp_path_factory.getbasetemp() / "no-weights"))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
