@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gencomp.data.atomic import replacing
-from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.cache import Cache, NoCache, code_digest, digest, picture_digest
 from gencomp.evaluation.rates import RatesError
 from gencomp.models.inception import FEATURES, SIDE, load_inception
 from gencomp.weights.cache import weights_hash, weights_path
@@ -36,6 +36,8 @@ PROTOCOL = (
     "resized to 299 as TensorFlow 1 does; KID: cubic kernel, all patches at once, +- 1.96 standard errors by the "
     "jackknife over pictures; FID from 10,000 patches on"
 )
+CODE = ("evaluation/distribution.py", "models/inception.py")
+"""Source files that compute features, relative to the package's folder."""
 COLUMNS = ("codec", "setting", "images", "patches", "kid", "kid_low", "kid_high", "fid")
 
 
@@ -68,7 +70,8 @@ class PatchFeatures:
 
     def __init__(self, cache: Cache | None = None) -> None:
         self.cache = cache or NoCache()
-        self.identity = digest(PROTOCOL, weights_hash("inception"))
+        self.identity = digest(PROTOCOL, weights_hash("inception"), code_digest(*CODE), f"torch {torch.__version__}")
+        """A digest of all that features depend on but the pictures and the machine."""
         self.network = load_inception(weights_path("inception"))
 
     def __call__(self, x: Pixels) -> Features:

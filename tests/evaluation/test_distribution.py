@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm  # type: ignore[import-untyped]
 from skimage import data
 
 from gencomp.evaluation import distribution
-from gencomp.evaluation.cache import ResultCache
+from gencomp.evaluation.cache import ResultCache, picture_digest
 from gencomp.evaluation.distribution import (
     Distance,
     PatchFeatures,
@@ -121,7 +121,7 @@ def test_inception_has_the_features_of_the_published_network() -> None:
     assert found.mean() == pytest.approx(0.2107, abs=1e-4) and found.std() == pytest.approx(0.2697, abs=1e-4)
 
 
-def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path) -> None:
+def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = real_features()
     cached = PatchFeatures(ResultCache(tmp_path))
     x = np.asarray(Image.fromarray(data.coffee()).resize((300, 260)))
@@ -147,6 +147,9 @@ def test_a_worse_reconstruction_is_further_away() -> None:
     assert near.images == near.patches == 3 and near.fid is None
     assert near.kid is not None and far.kid is not None and far.kid > near.kid + 0.05
     assert far.kid_low is not None and far.kid_high is not None and far.kid_low < far.kid < far.kid_high
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is not None
+    monkeypatch.setattr(distribution, "CODE", ("models/inception.py",))
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is None
 
 
 def test_fid_comes_with_patches_enough_and_nothing_with_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
