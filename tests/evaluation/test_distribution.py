@@ -1,5 +1,6 @@
 """KID and FID are the published distances, on the published patches and features."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_the_interval_of_kid_is_that_of_leaving_out_one_picture_after_another(mo
     assert kernel_distance(one, other)[1:] == (None, None)  # a single patch is left
 
 
+def test_the_kernels_memory_does_not_grow_with_the_patches() -> None:
+    def peak(pictures: int) -> int:
+        x, y = features(1, 128, (7,) * pictures), features(2, 128, (7,) * pictures)
+        tracemalloc.start()
+        kernel_distance(x, y)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, many = peak(160), peak(480)
+    assert many < few + 480 * 8 * 50  # a number of sums for each picture
+
+
 def test_fid_is_its_formula_with_a_matrix_square_root() -> None:
     x, y = features(1, 12, (30, 9, 41)), features(2, 12, (30, 9, 41))
     a, b = np.concatenate(x).astype(float), np.concatenate(y).astype(float)
@@ -133,6 +147,9 @@ def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path, m
     entry.write_bytes(b"damaged")
     assert np.allclose(cached(x), first)
     assert cached(x[:200]).shape == (0, 2048)
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is not None
+    monkeypatch.setattr(distribution, "CODE", ("models/inception.py",))
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is None
 
 
 def test_a_worse_reconstruction_is_further_away() -> None:
@@ -147,9 +164,6 @@ def test_a_worse_reconstruction_is_further_away() -> None:
     assert near.images == near.patches == 3 and near.fid is None
     assert near.kid is not None and far.kid is not None and far.kid > near.kid + 0.05
     assert far.kid_low is not None and far.kid_high is not None and far.kid_low < far.kid < far.kid_high
-    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is not None
-    monkeypatch.setattr(distribution, "CODE", ("models/inception.py",))
-    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is None
 
 
 def test_fid_comes_with_patches_enough_and_nothing_with_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
