@@ -28,7 +28,7 @@ from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
 from gencomp.evaluation.tables import bd_table, needed_table
 
-PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics")
+PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics", "bjontegaard")
 """Packages whose versions can change a number of the page."""
 PREFERRED: tuple[MetricName, ...] = ("lpips_alex", "dists", "lpips_vgg", "ssimulacra2", "ms_ssim", "psnr")
 """Metrics by which pictures are called best and worst; the first one that was measured."""

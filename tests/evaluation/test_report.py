@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gencomp.config import read_yaml
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
 from gencomp.evaluation.classical import CODECS, setting_name
@@ -16,11 +17,14 @@ from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
 from gencomp.evaluation.metrics import METRICS, records
 from gencomp.evaluation.page import Fact
+from gencomp.evaluation.provenance import locked
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
 from gencomp.evaluation.summary import listed
 from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
+
+ROOT = Path(__file__).parents[2]
 
 
 def inputs(root: Path) -> Inputs:
@@ -156,6 +160,23 @@ def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(
     page = build_report(inputs(repository)).html.decode()
     assert page.count('class="scene"') == 1
     assert "1 of 2 pictures are shown, the worst and the best of gc by MS-SSIM first." in page
+
+
+def test_the_provenance_has_the_lock_of_every_output_that_a_report_reads(tmp_path: Path) -> None:
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]  # type: ignore[index]
+    needed, outs = [path for path in stages["report"]["deps"] if not path.endswith((".py", ".jinja", ".csv"))], []
+    for name, stage in stages.items():
+        if "foreach" not in stage:
+            continue
+        made = [out for kind in ("outs", "metrics", "plots") for out in stage["do"].get(kind, [])]
+        paths = [str(out if isinstance(out, str) else next(iter(out))).replace("${key}", "some") for out in made]
+        outs += [(f"{name}@some", path) for path in paths]
+    lock = {name: {"outs": [{"path": path, "md5": "ab"} for of, path in outs if of == name]} for name, _ in outs}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    told = {fact.term.removeprefix("dvc.lock, ") for fact in locked(tmp_path / "dvc.lock")}
+    read = {path for _, path in outs if path.startswith(tuple(f"{head}/" for head in needed))}
+    assert len(needed) == 7 and {path.split("/")[0] for path in read} == {head.split("/")[0] for head in needed}
+    assert read <= told
 
 
 def test_an_input_that_is_missing_is_named(repository: Path, tmp_path: Path) -> None:
