@@ -16,7 +16,7 @@ from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_sets
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
 from gencomp.evaluation.metrics import METRICS, records
-from gencomp.evaluation.page import Fact
+from gencomp.evaluation.page import PAGE_BYTES, Fact, too_large
 from gencomp.evaluation.provenance import locked
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
@@ -160,6 +160,22 @@ def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(
     page = build_report(inputs(repository)).html.decode()
     assert page.count('class="scene"') == 1
     assert "1 of 2 pictures are shown, the worst and the best of gc by MS-SSIM first." in page
+
+
+def test_a_picture_that_is_shown_reduced_says_so(
+    repository: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "shown reduced" not in report.html.decode()
+    monkeypatch.setattr("gencomp.evaluation.gallery.MOST_PIXELS", 192 * 128)
+    page = build_report(inputs(repository)).html.decode()
+    (scene,) = (part for part in page.split("<article")[1:] if "shown reduced" in part)
+    assert "241 \N{MULTIPLICATION SIGN} 177 pixels" in scene
+    assert scene.count("shown reduced, 75.9 % of its width and height") == scene.count("<figcaption>")
+
+
+def test_a_page_that_is_too_large_is_told_in_a_line() -> None:
+    assert too_large(PAGE_BYTES) is None
+    assert too_large(41_260_000) == "the page has 41.3 MB, more than 40 MB: show fewer or smaller pictures"
 
 
 def test_the_provenance_has_the_lock_of_every_output_that_a_report_reads(tmp_path: Path) -> None:
