@@ -408,11 +408,12 @@ def small_params() -> dict[str, object]:
 
 
 def environment(root: Path, scratch: Path) -> dict[str, str]:
-    """Of a flow in a checkout: with a Prefect server of its own, and two Dask workers."""
+    """Of a flow in a checkout: with a Prefect server and a cache of results of its own, and two Dask workers."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "PREFECT_"))
     }
     places = {"TMPDIR": scratch, "PREFECT_HOME": root / ".prefect", "DVC_SITE_CACHE_DIR": scratch.parent / "site"}
+    places |= {"GENCOMP_RESULTS": scratch.parent / "results"}
     own = {"PYTHONPATH": str(root), "GENCOMP_WORKERS": "2"}
     return inherited | QUIET | own | {name: str(place) for name, place in places.items()}
 

@@ -1,7 +1,7 @@
 """How fast each metric is, how much memory it takes, and whether that grows with the number of pictures.
 
 Each runs in a process of its own on pairs of a photograph and its blurred copy, at the size of Kodak's pictures. KID
-keeps the features of every patch, 8 kB each, and nothing else.
+keeps the features of every patch of originals and reconstructions, 8 kB each, and beside them blocks of a fixed size.
 """
 
 import json

@@ -158,9 +158,10 @@ def compute(path: Path, extra: Mapping[str, str]) -> None:
 
 
 def environment(path: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """Of a clone's processes: its own code, DVC and MLflow without the user's stores."""
+    """Of a clone's processes: its own code, DVC and MLflow without the user's stores, results kept from nobody else."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
-    own = {"PYTHONPATH": str(path), "DVC_SITE_CACHE_DIR": str(path / ".dvc" / "site")}
+    places = {"DVC_SITE_CACHE_DIR": path / ".dvc" / "site", "GENCOMP_RESULTS": path / ".dvc" / "results"}
+    own = {"PYTHONPATH": str(path)} | {name: str(place) for name, place in places.items()}
     return for_stages(path, kept) | own | dict(extra)
 
 

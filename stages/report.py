@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from gencomp.data.atomic import replacing
 from gencomp.data.failure import DataError
 from gencomp.evaluation.cache import ResultCache, results_folder
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError
-from gencomp.evaluation.page import Fact
+from gencomp.evaluation.page import Fact, too_large
 from gencomp.evaluation.practicality import PracticalityError, read_practicality
 from gencomp.evaluation.provenance import locked, machine
 from gencomp.evaluation.rates import RatesError
@@ -57,6 +58,8 @@ def main(output: str = "", costs: str = "") -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     print(f"{page}: {len(report.html) / 1e6:.1f} MB")
+    if warning := too_large(len(report.html)):
+        print(warning, file=sys.stderr)
 
 
 def _digest(section: object) -> str:

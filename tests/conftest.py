@@ -1,4 +1,4 @@
-"""What every test runs under: no telemetry, one thread, and small real shards to train on."""
+"""What every test runs under: no telemetry, one thread, results kept apart, and small real shards to train on."""
 
 import os
 
@@ -12,6 +12,7 @@ os.environ["GENCOMP_WORKERS"] = "1"  # data stages without processes of their ow
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ from PIL import Image
 
 settings.register_profile("project", deadline=None)  # a busy machine is no failure
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of results of its own, here and in what tests start: a figure that was kept before proves nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENCOMP_RESULTS", str(tmp_path_factory.getbasetemp() / "results"))
+        yield
 
 
 def _photographs() -> dict[str, NDArray[np.uint8]]:

@@ -116,6 +116,7 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
     from gencomp.evaluation.cache import ResultCache, results_folder
     from gencomp.evaluation.comparison import Comparison
     from gencomp.evaluation.output import whole_folder
+    from gencomp.evaluation.page import too_large
     from gencomp.memory import keep_freed_memory
 
     torch.set_num_threads(1)  # each of the plan's threads computes on its own
@@ -127,5 +128,7 @@ def carry_out(plan: "Plan", sets: Sequence["Pictures"], output: Path, cache: Pat
         comparison.run(sets, folder, moving_line)
         (folder / MARKER).write_bytes(msgspec.json.format(msgspec.json.encode(comparison.described), indent=2) + b"\n")
     page = output / "index.html"
+    if warning := too_large(page.stat().st_size):
+        click.echo(f"gencomp: {warning}", err=True)
     pictures = sum(pictures.number for pictures in sets)
     say(page, f"{page}: {pictures} {'picture' if pictures == 1 else 'pictures'}, {page.stat().st_size / 1e6:.1f} MB")

@@ -20,6 +20,10 @@ LEAST_POINTS = 4
 """Points of a curve below which it has no BD-rate."""
 LEAST_OVERLAP = 0.5
 """Share of the shorter curve's range of quality that the other must cover for a BD-rate."""
+LEAST_DRAWS = 0.95
+"""Share of a bootstrap's draws that must have a BD-rate for an interval."""
+EXACT = 0.01
+"""Share by which an end of an interval may move, however far the draws beyond a ladder really lie, and be exact."""
 Bound = Literal["exact", "at least", "at most"]
 
 
@@ -56,6 +60,9 @@ class Needed(NamedTuple):
     """`at least`: the codec's best point is still worse, `at most`: its lowest rate is already better, so that the
     ratio is only a bound, read at that point."""
     images: int
+    low_bound: Bound = "exact"
+    high_bound: Bound = "exact"
+    """The same of the ends: draws of the pictures lie beyond the ladder, and could move that end that way."""
 
     @property
     def more(self) -> float:
@@ -74,7 +81,7 @@ class BdRate(NamedTuple):
     """Bytes of `codec` on top of the anchor's, %; negative where it needs fewer."""
     low: float | None
     high: float | None
-    """95 % interval, over pictures."""
+    """95 % interval, over pictures; None with one picture, or where LEAST_DRAWS of the draws have no BD-rate."""
     reason: str
     """Why there is none; empty where there is one."""
 
@@ -153,7 +160,7 @@ def bd_rate(
         again, _ = _bd(_means(tested, draw, sign), _means(reference, draw, sign))
         if again is not None:
             drawn.append(again)
-    low, high = _ends(drawn) if drawn else (percent, percent)
+    low, high = _ends(drawn) if len(keys) > 1 and len(drawn) >= LEAST_DRAWS * resamples else (None, None)
     return BdRate(codec, anchor, metric, percent, low, high, "")
 
 
@@ -178,13 +185,12 @@ def _needed(model: str, own: _Ladder, codec: str, other: _Ladder, metric: Metric
     for number, setting in enumerate(own.settings):
         bpp, value = own.bpp[number], own.values[number]
         at, bound = _rate_at(_means(other, None, sign), sign * float(value.mean()))
-        ratios = [
-            _rate_at(_means(other, draw, sign), sign * float(value[draw].mean()))[0] / float(bpp[draw].mean())
-            for draw in draws
-        ]
+        drawn = [_rate_at(_means(other, draw, sign), sign * float(value[draw].mean())) for draw in draws]
+        ratios = [rate / float(bpp[draw].mean()) for (rate, _), draw in zip(drawn, draws, strict=True)]
         mean_bpp = float(bpp.mean())
         figures = float(value.mean()), mean_bpp, at, at / mean_bpp, *_ends(ratios)
-        found.append(Needed(model, setting, codec, metric, *figures, bound, len(own.keys)))
+        ends = _end_bounds(ratios, [reached for _, reached in drawn])
+        found.append(Needed(model, setting, codec, metric, *figures, bound, len(own.keys), *ends))
     return found
 
 
@@ -241,3 +247,20 @@ def _draws(pictures: int, resamples: int, seed: int) -> NDArray[np.integer]:
 def _ends(values: Sequence[float]) -> tuple[float, float]:
     low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return float(low), float(high)
+
+
+def _end_bounds(ratios: Sequence[float], bounds: Sequence[Bound]) -> tuple[Bound, Bound]:
+    """What is known of the ends of an interval of draws, of which some are bounds alone: each end is read again with
+    these as far out as could be."""
+    known, kind = np.array(ratios), np.array(bounds)
+    beyond = 1e9 * float(known.max())
+    least = _ends(np.where(kind == "at most", 0.0, known).tolist())
+    most = _ends(np.where(kind == "at least", beyond, known).tolist())
+
+    def bound(end: float, lowest: float, highest: float) -> Bound:
+        if highest > end * (1 + EXACT):
+            return "at least"
+        return "at most" if lowest < end * (1 - EXACT) else "exact"
+
+    low, high = (bound(*one) for one in zip(_ends(ratios), least, most, strict=True))
+    return low, high

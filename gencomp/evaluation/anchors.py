@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,7 @@ class Anchors(NamedTuple):
 
     rows: list[RateRow]
     left_out: dict[str, str]
-    """Title of each codec that was asked for and cannot be used here, and why."""
+    """Title of each codec that was asked for and cannot be used here, or takes not every picture, and why."""
 
 
 class _Encoded(NamedTuple):
@@ -105,8 +106,9 @@ def measure_anchors(
     encoder = _Encoder(cache, {codec.name: codec.version() for codec in used})
     ladders = [(codec, setting) for codec in used for setting in config.ladder(codec)]
     rows: list[RateRow] = []
-    originals: list[Features] = []
+    originals: dict[str, Features] = {}
     decoded: list[str] = []
+    not_taken: Counter[str] = Counter()
     with whole_folder(folder) as output:
         with (
             tarfile.open(output / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
@@ -114,18 +116,21 @@ def measure_anchors(
         ):
             for image in images:
                 original = measurer.beside(image.pixels)
-                for encoded in pool.map(lambda step, image=image, x=original: encoder(image, x, *step), ladders):
+                not_taken.update(codec.name for codec in used if not codec.takes(image.pixels))
+                steps = [step for step in ladders if step[0].takes(image.pixels)]
+                for encoded in pool.map(lambda step, image=image, x=original: encoder(image, x, *step), steps):
                     rows.append(encoded.row)
                     decoded.append(encoded.decoded)
                     _add_files(archive, encoded.files)
                 if features:
-                    originals.append(features(image.pixels))
+                    originals[image.key] = features(image.pixels)
         write_rows(output / "images.csv", rows)
         if features:
             with tarfile.open(output / "files.tar") as archive:
                 write_sets(output / "sets.csv", _sets(rows, decoded, originals, features, archive))
         (output / "protocols.json").write_bytes(protocols_json(protocols(metrics, used, config.ladder)))
-    return Anchors(rows, left_out)
+    in_part = {CODECS[name].title: CODECS[name].not_taken(count) for name, count in not_taken.items()}
+    return Anchors(rows, left_out | in_part)
 
 
 class _Encoder:
@@ -168,19 +173,18 @@ class _Encoder:
 def _sets(
     rows: Sequence[RateRow],
     decoded: Sequence[str],
-    originals: Sequence[Features],
+    originals: Mapping[str, Features],
     features: PatchFeatures,
     archive: tarfile.TarFile,
 ) -> Iterator[SetRow]:
     """One codec at one setting after another, so that the features of one alone are in use."""
-    keys = {key: number for number, key in enumerate(dict.fromkeys(row.key for row in rows))}
     for codec, setting in dict.fromkeys((row.codec, row.setting) for row in rows):
         distance = Distance()
         for row, picture in zip(rows, decoded, strict=True):
             if (row.codec, row.setting) == (codec, setting):
                 found = features.known(picture)
                 found = features(archived_picture(archive, row.key, codec, setting)) if found is None else found
-                distance.add(originals[keys[row.key]], found)
+                distance.add(originals[row.key], found)
         yield SetRow(codec, setting, distance.figures())
 
 

@@ -1,11 +1,13 @@
 """Results of measurements, kept by the content that they were computed from, so that a second run costs nothing.
 
-A key is a digest over everything that a result depends on. So where the cache lies, and whether there is one, changes
-no result: this is why a stage may read it, and why this module, unlike the rest of the library, may read the
-environment.
+A key is a digest over what a result depends on, but for the machine: pictures, settings, weights, and the code that
+computes it, which is PyTorch's version and our own source files, or a classical codec's protocol and version. So where
+the cache lies, and whether there is one, changes no result: this is why a stage may read it, and why this module,
+unlike the rest of the library, may read the environment.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -14,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+ROOT = Path(__file__).parents[1]
+"""Of the package's source files."""
 LIMIT = 4_000_000_000
 """Bytes; when a cache is opened with more in it, what was not used for longest goes until it holds half of that."""
 
@@ -39,6 +43,20 @@ def digest(*parts: str | bytes) -> str:
 def picture_digest(x: NDArray[np.uint8]) -> str:
     """SHA-256 (hex) over the shape and the pixels of an (H, W, 3) picture."""
     return digest(str(x.shape), np.ascontiguousarray(x).tobytes())
+
+
+@functools.cache
+def code_digest(*names: str) -> str:
+    """SHA-256 (hex) over source files of this package, or all of folders in it: other code, other results.
+
+    Names are relative to the package's folder. Files are read once in a process.
+    """
+    result = hashlib.sha256()
+    for name in names:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            result.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return result.hexdigest()
 
 
 class ResultCache:

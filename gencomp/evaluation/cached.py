@@ -1,10 +1,8 @@
 """Files of pictures by way of the cache of results: what was coded once is not coded again."""
 
-import hashlib
 import importlib.metadata
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +13,7 @@ from PIL import Image, features
 
 from gencomp.codec.codec import Codec
 from gencomp.codec.rate import RateError
-from gencomp.evaluation.cache import Cache, digest, picture_digest
+from gencomp.evaluation.cache import Cache, code_digest, digest, picture_digest
 from gencomp.evaluation.classical import ClassicalCodec, setting_name
 from gencomp.evaluation.evaluate import code
 from gencomp.evaluation.gallery import webp
@@ -80,7 +78,7 @@ class CachedModel:
         """`content` is the content hash of the model's package, `effort` the encoder's."""
         self._codec, self._cache, self._effort = codec, cache, effort
         environment = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
-        self._identity = digest(content, environment, _code("codec", "models", "evaluation/evaluate.py"))
+        self._identity = digest(content, environment, code_digest("codec", "models", "evaluation/evaluate.py"))
 
     def file(self, pixels: Pixels, original: str, limit: float | None) -> File:
         """What it makes of a picture, of that digest, within `limit` bits per pixel."""
@@ -194,13 +192,3 @@ def _png(pixels: Pixels) -> bytes:
 def _pixels(data: bytes) -> Pixels:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
-
-
-def _code(*names: str) -> str:
-    """SHA-256 (hex) over source files of this package, or of folders in it: other code, other results."""
-    root, result = Path(__file__).parents[1], hashlib.sha256()
-    for name in names:
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            result.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return result.hexdigest()

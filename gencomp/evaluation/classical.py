@@ -57,11 +57,22 @@ class ClassicalCodec(NamedTuple):
     """Of what encodes and decodes; equal versions, equal bytes."""
     protocol: str
     """How it encodes, in a few words."""
+    most_side: int | None = None
+    """Pixels that a side has at most in its files; None where no picture here comes near."""
 
     @property
     def by_pillow(self) -> bool:
         """Whether Pillow decodes its files, so that anyone who has a file can look at it."""
         return self.decode is _open
+
+    def takes(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether its files can hold an (H, W, 3) picture."""
+        return self.most_side is None or max(pixels.shape[:2]) <= self.most_side
+
+    def not_taken(self, count: int) -> str:
+        """Why it is left out of so many pictures."""
+        pictures = "1 picture has" if count == 1 else f"{count} pictures have"
+        return f"where a side has more than {self.most_side:,} pixels, as {pictures}"
 
     def round_trip(self, pixels: NDArray[np.uint8], setting: float) -> tuple[bytes, NDArray[np.uint8]]:
         """The file of an (H, W, 3) picture and what its decoder makes of that file."""
@@ -330,10 +341,12 @@ CODECS = {
         ClassicalCodec(
             *("jpeg", "JPEG", "jpg", 1, _encode_jpeg, _open),
             *(_missing_in_pillow("jpg"), _pillow_version("jpg"), "4:2:0, optimised, progressive"),
+            most_side=65_500,
         ),
         ClassicalCodec(
             *("webp", "WebP", "webp", 0, _encode_webp, _open),
             *(_missing_in_pillow("webp"), _pillow_version("webp"), "lossy, method 6"),
+            most_side=16_383,
         ),
         ClassicalCodec(
             *("jpeg2000", "JPEG 2000", "j2k", 0.001, _encode_jpeg2000, _open),

@@ -6,7 +6,7 @@ import io
 import re
 import tarfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -101,6 +101,8 @@ class _Measured(NamedTuple):
     """By entry."""
     symbol_mismatches: dict[str, int]
     """By entry."""
+    not_taken: Mapping[str, int]
+    """Pictures that are too large for the files of a codec, by its name."""
 
 
 class _Coded(NamedTuple):
@@ -221,12 +223,14 @@ class Comparison:
         rows: dict[str, dict[str, RateRow]] = {name: {} for name in names}
         violations, mismatches, above = dict.fromkeys(names, 0), dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         anchors: list[RateRow] = []
+        not_taken: Counter[str] = Counter()
         with (
             tarfile.open(output / "anchors" / "files.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
             progress(pictures.name) as step,
         ):
             for number, (image, own, beside) in enumerate(self._coded(pictures.images())):
                 update_digest(seen, image)
+                not_taken.update(codec.name for codec in self._codecs if not codec.takes(image.pixels))
                 for name, coded in zip(names, own, strict=True):
                     (folders[name] / "streams" / f"{image.key}.gnc").write_bytes(coded.data)
                     (folders[name] / "decoded" / f"{image.key}.png").write_bytes(coded.png)
@@ -251,7 +255,7 @@ class Comparison:
         ]
         searched = not self._plan.whole_ladders
         known = PictureSet(pictures.name, entries, anchors, public=pictures.named, searched=searched)
-        return _Measured(known, seen.hexdigest(), violations, mismatches)
+        return _Measured(known, seen.hexdigest(), violations, mismatches, not_taken)
 
     def _coded(self, images: Iterable[HeldOutImage]) -> Iterator[_Picture]:
         """What became of each picture; the next one is worked on while one is waited for, so that no thread idles.
@@ -297,6 +301,8 @@ class Comparison:
         self, pixels: Pixels, original: Original, codec: ClassicalCodec, own: "Future[list[_Coded]]"
     ) -> list[_Coded]:
         settings = self._plan.anchors.ladder(codec)
+        if not codec.takes(pixels):
+            return []
         if self._plan.whole_ladders:
             found = [self._anchors.file(pixels, original.digest, codec, setting) for setting in settings]
         else:
@@ -350,13 +356,15 @@ class Comparison:
 
     def _facts(self, measured: Sequence[_Measured]) -> list[Fact]:
         network = self._plan.segmentation
+        not_taken = sum((Counter(found.not_taken) for found in measured), Counter())
+        in_part = {CODECS[name].title: CODECS[name].not_taken(count) for name, count in not_taken.items()}
         return [
             *machine(self._plan.threads),
             versions(),
             Fact(f"{self._plan.label}, package", self._content, f"(files carry {self._fingerprint})"),
             *(Fact(f"{found.pictures.name}, pictures", found.digest) for found in measured),
             *([Fact(f"{network.name}, segmentation", network.sha256)] if network else []),
-            *(Fact(title, "", f"left out: {reason}") for title, reason in self.left_out.items()),
+            *(Fact(title, "", f"left out: {reason}") for title, reason in (self.left_out | in_part).items()),
         ]
 
 

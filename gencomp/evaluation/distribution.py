@@ -5,7 +5,7 @@ once more from an origin shifted by 128 in both directions. The Inception-v3 of 
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gencomp.data.atomic import replacing
-from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.cache import Cache, NoCache, code_digest, digest, picture_digest
 from gencomp.evaluation.rates import RatesError
 from gencomp.models.inception import FEATURES, SIDE, load_inception
 from gencomp.weights.cache import weights_hash, weights_path
@@ -29,13 +29,15 @@ FID_PATCHES = 10_000
 """Patches below which an FID says more of their number than of the pictures."""
 BATCH = 8
 """Patches that go through Inception at once."""
-ROWS = 256
-"""Patches of which kernels are computed at once."""
+ROWS = 512
+"""Patches of originals and as many of reconstructions of which kernels are computed at once; 8 MB each."""
 PROTOCOL = (
     "HiFiC's patches of 256 x 256 (without overlap, and again shifted by 128), Inception-v3 of 2015-12-05 on patches "
     "resized to 299 as TensorFlow 1 does; KID: cubic kernel, all patches at once, +- 1.96 standard errors by the "
     "jackknife over pictures; FID from 10,000 patches on"
 )
+CODE = ("evaluation/distribution.py", "models/inception.py")
+"""Source files that compute features, relative to the package's folder."""
 COLUMNS = ("codec", "setting", "images", "patches", "kid", "kid_low", "kid_high", "fid")
 
 
@@ -69,7 +71,8 @@ class PatchFeatures:
 
     def __init__(self, cache: Cache | None = None) -> None:
         self.cache = cache or NoCache()
-        self.identity = digest(PROTOCOL, weights_hash("inception"))
+        self.identity = digest(PROTOCOL, weights_hash("inception"), code_digest(*CODE), f"torch {torch.__version__}")
+        """A digest of all that features depend on but the pictures and the machine."""
         self.network = load_inception(weights_path("inception"))
 
     def __call__(self, x: Pixels) -> Features:
@@ -156,16 +159,16 @@ def kernel_distance(
     The features come picture by picture. The interval is that of the jackknife over pictures; None where fewer than two
     patches are left without one of them.
     """
-    counts = np.array([len(features) for features in originals])
-    x, y = np.concatenate(originals), np.concatenate(decoded)
-    sums = [_kernel_sums(a, b, counts) for a, b in ((x, x), (y, y), (x, y))]
-    own = [_kernel_own(a, counts) for a in (x, y)]
-    (xx, yy, xy), (own_x, own_y) = (matrix.sum() for matrix in sums), (diagonal.sum() for diagonal in own)
+    x, y = originals, decoded
+    counts = np.array([len(features) for features in x])
+    sums = [_kernel_sums(a, b) for a, b in ((x, x), (y, y), (x, y))]
+    own = [_kernel_own(a) for a in (x, y)]
+    (xx, yy, xy), (own_x, own_y) = (found.rows.sum() for found in sums), (found.sum() for found in own)
     kid = _mmd(xx, yy, xy, own_x, own_y, counts.sum())
     if counts.sum() - counts.max() < 2:  # too little is left without one picture
         return kid, None, None
     # What is left without one picture: less its row and its column, which meet in its own block.
-    rest = [m.sum() - m.sum(0) - m.sum(1) + np.diagonal(m) for m in sums]
+    rest = [found.rows.sum() - found.rows - found.columns + found.within for found in sums]
     left = [diagonal.sum() - diagonal for diagonal in own]
     without = np.array([_mmd(*values) for values in zip(*rest, *left, counts.sum() - counts, strict=True)])
     pictures = len(counts)
@@ -181,24 +184,61 @@ def _kernel(products: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return (products / width + 1) ** 3
 
 
-def _kernel_sums(a: Features, b: Features, counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(pictures, pictures): the kernel summed over the patches of each pair of pictures."""
-    starts, transposed = _starts(counts), b.T.astype(np.float64)
-    columns = [
-        np.add.reduceat(_kernel(a[top : top + ROWS].astype(np.float64) @ transposed, a.shape[1]), starts, axis=1)
-        for top in range(0, len(a), ROWS)
-    ]
-    return np.add.reduceat(np.concatenate(columns), starts, axis=0)
+class _Sums(NamedTuple):
+    """The kernel of the patches of a with those of b, summed; each (pictures,)."""
+
+    rows: NDArray[np.float64]
+    """Over a picture's patches in a and all in b."""
+    columns: NDArray[np.float64]
+    """Over all patches in a and a picture's in b."""
+    within: NDArray[np.float64]
+    """Over a picture's patches in a and its own in b."""
 
 
-def _kernel_own(a: Features, counts: NDArray[np.integer]) -> NDArray[np.float64]:
+class _Block(NamedTuple):
+    """Patches one behind another."""
+
+    rows: NDArray[np.float64]
+    """(at most ROWS, d)"""
+    first: int
+    """The picture that the first row is of; those that follow have their rows behind it."""
+    starts: NDArray[np.integer]
+    """The first row of each picture."""
+
+
+def _kernel_sums(a: Sequence[Features], b: Sequence[Features]) -> _Sums:
+    sums = _Sums(*np.zeros((3, len(a))))
+    for upper in _blocks(a):
+        for lower in _blocks(b):
+            kernel = _kernel(upper.rows @ lower.rows.T, upper.rows.shape[1])
+            pairs = np.add.reduceat(np.add.reduceat(kernel, upper.starts, axis=0), lower.starts, axis=1)
+            sums.rows[upper.first : upper.first + len(pairs)] += pairs.sum(1)
+            sums.columns[lower.first : lower.first + pairs.shape[1]] += pairs.sum(0)
+            own = np.diagonal(pairs, upper.first - lower.first)  # pairs of one picture with itself
+            both = max(upper.first, lower.first)
+            sums.within[both : both + len(own)] += own
+    return sums
+
+
+def _kernel_own(a: Sequence[Features]) -> NDArray[np.float64]:
     """(pictures,): the kernel of each patch with itself, summed over each picture."""
-    return np.add.reduceat(_kernel((a.astype(np.float64) ** 2).sum(1), a.shape[1]), _starts(counts))
+    sums = np.zeros(len(a))
+    for block in _blocks(a):
+        own = np.add.reduceat(_kernel((block.rows**2).sum(1), block.rows.shape[1]), block.starts)
+        sums[block.first : block.first + len(own)] += own
+    return sums
 
 
-def _starts(counts: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The first patch of each picture."""
-    return np.cumsum(counts) - counts
+def _blocks(parts: Sequence[Features]) -> Iterator[_Block]:
+    """All rows in float64, ROWS at once: a copy of all of them would be twice as large as they are."""
+    ends = np.cumsum([len(part) for part in parts])
+    for top in range(0, int(ends[-1]), ROWS):
+        first, last = np.searchsorted(ends, [top, min(top + ROWS, ends[-1]) - 1], "right")
+        starts = ends[first : last + 1] - [len(part) for part in parts[first : last + 1]]
+        rows = np.concatenate(
+            [part[max(top - start, 0) : top + ROWS - start] for part, start in zip(parts[first:], starts, strict=False)]
+        )
+        yield _Block(rows.astype(np.float64), int(first), np.maximum(starts - top, 0))
 
 
 def frechet_distance(originals: Sequence[Features], decoded: Sequence[Features]) -> float:

@@ -51,7 +51,8 @@ def table(entry: Entry, entries: Sequence[Entry], anchors: Sequence[RateRow]) ->
     for codec in CODECS.values():
         present = [by_codec[codec.name] for by_codec in matches.values() if codec.name in by_codec]
         if present:
-            found.append(_row(codec.name, codec.title, present, spent))
+            beside_it = sum(entry.rows[match.row.key].size for match in present)
+            found.append(_row(codec.name, codec.title, present, beside_it))
     return found
 
 

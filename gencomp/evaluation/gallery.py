@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import math
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -19,6 +20,10 @@ from gencomp.evaluation.held_out import HeldOutSample
 from gencomp.evaluation.metrics import Metric
 from gencomp.evaluation.rates import Match, RateRow
 
+WEBP_SIDE = 16_383
+"""Pixels that a side of a WebP picture has at most."""
+MOST_PIXELS = 12_000_000
+"""Larger pictures are embedded reduced, as are those with a side that WebP does not take."""
 LOSSLESS_BYTES = 3
 """Pictures are embedded without loss where the budget has so many bytes for each pixel of all of them."""
 LOSSY_QUALITY = 95
@@ -66,6 +71,8 @@ class Scene(NamedTuple):
     width: int
     height: int
     pictures: list[Picture]
+    scale: float = 1.0
+    """By which the sides of the pictures are reduced on the page."""
 
     @property
     def embedded(self) -> int:
@@ -124,12 +131,12 @@ def candidates(
     def least(key: str, codecs: Collection[str]) -> float:
         """Bytes that a scene seldom undercuts."""
         files = sum(row.codec in codecs for row, _ in beside[key])
-        return rows[key].width * rows[key].height * (1 + len(entries) + files) * LEAST_BYTES
+        return _shown_pixels(rows[key]) * (1 + len(entries) + files) * LEAST_BYTES
 
     codecs = _with_room(_by_rank({row.codec for row in anchors}), order[:EXTREMES], least, budget)
     likely = set(_fitting(order, lambda key: least(key, codecs), budget, 1))
     views = 1 + len(entries) + len(codecs)
-    lossless = sum(row.width * row.height for row in rows.values()) * views * LOSSLESS_BYTES <= budget
+    lossless = sum(map(_shown_pixels, rows.values())) * views * LOSSLESS_BYTES <= budget
     made: dict[str, Scene] = {}
     for sample in source.samples:
         key = sample.image.key
@@ -194,13 +201,15 @@ def make_scene(
     source: Source,
     lossless: bool,
 ) -> Scene:
-    """Embed one picture, what the entries made of it, and the anchors' files."""
-
-    def embedded(pixels: Pixels) -> str:
-        return f"data:image/webp;base64,{base64.b64encode(source.encode(pixels, lossless)).decode()}"
-
+    """Embed one picture, what the entries made of it, and the anchors' files; reduced where it is too large."""
     image = sample.image
     height, width, _ = image.pixels.shape
+    scale = shown_scale(width, height)
+
+    def embedded(pixels: Pixels) -> str:
+        data = source.encode(reduced(pixels, scale), lossless)
+        return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+
     size = f"{width * height * 3:,} bytes as RGB"
     shown = [(Picture("original", "Original", caption=size), image.pixels)]
     for entry in entries:
@@ -219,7 +228,21 @@ def make_scene(
             shown.append((picture, pixels))
     sources = in_order(embedded, [pixels for _, pixels in shown], source.threads)
     pictures = [picture._replace(source=uri) for (picture, _), uri in zip(shown, sources, strict=True)]
-    return Scene(image.key, width, height, pictures)
+    return Scene(image.key, width, height, pictures, scale)
+
+
+def shown_scale(width: int, height: int) -> float:
+    """By which the sides of a picture are reduced on the page; 1 where it is not too large."""
+    return min(1.0, WEBP_SIDE / max(width, height), math.sqrt(MOST_PIXELS / (width * height)))
+
+
+def reduced(pixels: Pixels, scale: float) -> Pixels:
+    """An (H, W, 3) picture with sides reduced by a scale in (0, 1]; itself at 1."""
+    if scale == 1:
+        return pixels
+    height, width, _ = pixels.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
 def anchor_picture(archive: tarfile.TarFile, row: RateRow) -> Pixels | None:
@@ -243,6 +266,11 @@ def webp(pixels: Pixels, lossless: bool) -> bytes:
     else:
         Image.fromarray(pixels).save(buffer, "WEBP", quality=LOSSY_QUALITY, method=2)
     return buffer.getvalue()
+
+
+def _shown_pixels(row: RateRow) -> float:
+    """Pixels of a picture as the page has it."""
+    return row.width * row.height * shown_scale(row.width, row.height) ** 2
 
 
 def _by_rank(codecs: Collection[str]) -> list[str]:

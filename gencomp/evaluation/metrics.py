@@ -3,6 +3,7 @@
 PSNR is computed by torchmetrics, MS-SSIM in `ms_ssim`, SSIMULACRA2 in `ssimulacra2`, the others in `perceptual`.
 """
 
+import importlib.metadata
 import threading
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from gencomp.evaluation import distribution, perceptual
-from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.cache import Cache, NoCache, code_digest, digest, picture_digest
 from gencomp.evaluation.ms_ssim import prepare as prepare_ms_ssim
 from gencomp.evaluation.rates import ChosenMetric, MetricName
 from gencomp.evaluation.ssimulacra2 import prepare as prepare_ssimulacra2
@@ -24,6 +25,10 @@ Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 IDENTICAL_PSNR = 99.0
 """The PSNR, in dB, reported for identical pictures and the most that is ever reported."""
+
+LPIPS_CODE = ("evaluation/perceptual.py", "models/lpips.py", "models/vgg16.py")
+DISTS_CODE = (*LPIPS_CODE, "models/dists.py", "models/features.py")
+"""Source files; DISTS takes the first block of VGG16 from LPIPS."""
 
 
 class Metric(NamedTuple):
@@ -43,6 +48,10 @@ class Metric(NamedTuple):
     """Names of the weights it uses."""
     version: str = ""
     """Of its definition, where there are several."""
+    code: tuple[str, ...] = ()
+    """Source files that compute it, beside this one, relative to the package's folder."""
+    packages: tuple[str, ...] = ()
+    """Whose versions its figures depend on, beside PyTorch's."""
 
     @property
     def axis(self) -> str:
@@ -56,39 +65,52 @@ class Metric(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """A digest of all that its figures depend on but the pictures."""
-        return digest(self.name, self.protocol, self.version, *(f"{name} {sha}" for name, sha in self.hashes.items()))
+        """A digest of all that its figures depend on but the pictures and the machine: its definition, the source files
+        that compute it, versions, weights."""
+        code = code_digest("evaluation/metrics.py", *self.code), f"torch {torch.__version__}"
+        packages = (f"{name} {importlib.metadata.version(name)}" for name in self.packages)
+        weights = (f"{name} {sha}" for name, sha in self.hashes.items())
+        return digest(self.name, self.protocol, self.version, *code, *packages, *weights)
 
 
 METRICS: dict[MetricName, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("psnr", "PSNR", "higher", "dB", 2, "mean over pictures of the PSNR of 8-bit RGB, at most 99 dB"),
+        Metric(
+            *("psnr", "PSNR", "higher", "dB", 2),
+            "mean over pictures of the PSNR of 8-bit RGB, at most 99 dB",
+            packages=("torchmetrics",),
+        ),
         Metric(
             *("ms_ssim", "MS-SSIM", "higher", "", 4),
             "as torchmetrics 1.9 has it, 8-bit RGB in double precision, five scales, 11 x 11 Gaussian of sigma 1.5; "
             "sides of 161 to 175 pixels are mirrored to 176, smaller pictures left out",
+            code=("evaluation/ms_ssim.py",),
         ),
         Metric(
             *("lpips_alex", "LPIPS", "lower", "", 3),
             "LPIPS 0.1, AlexNet, full size, RGB in [-1, 1], no crops; pictures under 32 pixels left out",
             ("lpips-alex",),
+            code=LPIPS_CODE,
         ),
         Metric(
             *("lpips_vgg", "LPIPS-VGG16", "lower", "", 3),
             "LPIPS 0.1, VGG16, full size, RGB in [-1, 1], no crops; pictures under 32 pixels left out",
             ("lpips-vgg",),
+            code=LPIPS_CODE,
         ),
         Metric(
             *("dists", "DISTS", "lower", "", 3),
             "DISTS, VGG16, full size, RGB in [0, 1], no resizing; pictures under 16 pixels left out",
             ("dists", "lpips-vgg"),
+            code=DISTS_CODE,
         ),
         Metric(
             *("ssimulacra2", "SSIMULACRA2", "higher", "", 1),
             "as the original program has it since April 2023, by its recursive Gaussian with zeros around the picture, "
             "full size, 8-bit sRGB; pictures under 8 pixels left out",
             version="2.1",
+            code=("evaluation/ssimulacra2.py",),
         ),
     )
 }

@@ -28,8 +28,10 @@ from gencomp.evaluation.rates import MetricName, RateRow
 from gencomp.evaluation.summary import Result, listed
 from gencomp.evaluation.tables import bd_table, needed_table
 
-PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics")
+PACKAGES = ("torch", "numpy", "pillow", "constriction", "torchmetrics", "bjontegaard")
 """Packages whose versions can change a number of the page."""
+PAGE_BYTES = 40_000_000
+"""Bytes of a page above which it is slow to open, and seldom passes as an attachment."""
 PREFERRED: tuple[MetricName, ...] = ("lpips_alex", "dists", "lpips_vgg", "ssimulacra2", "ms_ssim", "psnr")
 """Metrics by which pictures are called best and worst; the first one that was measured."""
 
@@ -203,6 +205,13 @@ def versions() -> Fact:
 def render(page: Page) -> bytes:
     """The page as HTML."""
     return _environment().get_template("report.html.jinja").render(page=page).encode()
+
+
+def too_large(size: int) -> str | None:
+    """What is to be said of a page of so many bytes, in one line; None where it is no larger than it should be."""
+    if size <= PAGE_BYTES:
+        return None
+    return f"the page has {size / 1e6:.1f} MB, more than {PAGE_BYTES / 1e6:g} MB: show fewer or smaller pictures"
 
 
 def _with_curves(anchors: Sequence[RateRow]) -> set[str]:

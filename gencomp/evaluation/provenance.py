@@ -12,7 +12,7 @@ from gencomp.config import convert, read_yaml
 from gencomp.evaluation.commit import commit
 from gencomp.evaluation.page import Fact
 
-LOCKED = ("shard@", "evaluate@", "anchors@")
+LOCKED = ("download@", "shard@", "train@", "evaluate@", "anchors@", "gate@")
 """Heads of the names of the stages whose outputs a report reads."""
 
 

@@ -16,7 +16,7 @@ class Published(NamedTuple):
     """One codec at one rate on one set of pictures, as others report it; None where they do not."""
 
     dataset: str
-    """`kodak` or `clic2020-test`."""
+    """Such as `clic2020-test`."""
     codec: str
     """As its authors call it."""
     setting: str
@@ -29,7 +29,7 @@ class Published(NamedTuple):
     dists: float | None
     fid: float | None
     source: str
-    """Who reports it, and where."""
+    """Who reports it, and where: with an arXiv id, a DOI or an address."""
     protocol: str
     """How it was measured, as far as is known."""
 

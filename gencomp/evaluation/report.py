@@ -48,7 +48,7 @@ from gencomp.evaluation.summary import sentences
 from gencomp.evaluation.tables import costs_table, selective_table, sets_table
 
 GALLERY_BYTES = 38_000_000
-"""Bytes of embedded pictures, over all datasets; with the rest of the page under 40 MB."""
+"""Bytes of embedded pictures, over all datasets; with the rest of the page under PAGE_BYTES."""
 COLOURS = 8
 """Colours of models in the style sheet."""
 

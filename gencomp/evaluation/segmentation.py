@@ -4,6 +4,7 @@ picture -> network -> label ids, which are counted against the true ones over al
 """
 
 import hashlib
+import importlib.metadata
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from gencomp.data.dataset import SegmentationNetwork
 from gencomp.data.failure import DataError, Rejected
 from gencomp.data.manifest import ClassTable, LabelClass, RawSidecar
 from gencomp.data.segmentation import segmenter
-from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
+from gencomp.evaluation.cache import Cache, NoCache, code_digest, digest, picture_digest
 from gencomp.evaluation.held_out import Recogniser
 from gencomp.evaluation.metrics import Record
 from gencomp.models.espnet import STRIDE, ESPNet, Preset, espnet
@@ -31,8 +32,15 @@ from gencomp.weights.failure import WeightsError
 RESAMPLES = 1000
 """Of the pictures, for an interval."""
 PROTOCOL = "reduced to the network's longest side, bilinear; argmax; enlarged again, nearest"
-"""How a picture becomes a label map. Whoever changes that changes this too, or counts that were kept stay."""
+"""How a picture becomes a label map."""
 UNLABELLED = "no pixel of these pictures is labelled with one of the classes"
+CODE = (
+    *("evaluation/segmentation.py", "models/espnet.py"),
+    *("data/segmentation.py", "data/photograph.py", "data/labelmap.py"),
+)
+"""Source files that draw and count, relative to the package's folder."""
+RUNTIMES = {"onnx": "onnxruntime", "transformers": "transformers"}
+"""Packages that run networks beside PyTorch, by format."""
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -57,12 +65,13 @@ class Network(NamedTuple):
     draw: Callable[[Pixels], Ids]
     """The label ids of a picture; len(classes) or more where it sees none of them. Raises SegmentationError."""
     description: str = ""
-    """How pictures are put to it, where its file does not tell."""
+    """How pictures are put to it and what runs it, where its file does not tell."""
 
     @property
     def identity(self) -> str:
-        """A digest of all that its maps depend on but the pictures."""
-        return digest(PROTOCOL, self.sha256, self.description, *self.classes)
+        """A digest of all that its maps depend on but the pictures and the machine."""
+        code = code_digest(*CODE), f"torch {torch.__version__}"
+        return digest(PROTOCOL, self.sha256, self.description, *code, *self.classes)
 
 
 class Scores(NamedTuple):
@@ -260,8 +269,18 @@ def _configured(file: Path, data: bytes, classes: Sequence[str]) -> Network:
         except (DataError, Rejected) as error:
             raise SegmentationError(f"{config.file}: {error}") from None
 
-    description = msgspec.json.encode(config).decode()
+    description = msgspec.json.encode(config).decode() + _runtime(config.format)
     return Network(network.network.name, network.network.sha256, wanted, draw, description)
+
+
+def _runtime(name: str) -> str:
+    """Package and version of what runs a format; empty for PyTorch itself, and where it is not installed, which is told
+    when a picture is drawn."""
+    package = RUNTIMES.get(name)
+    try:
+        return f"{package} {importlib.metadata.version(package)}" if package else ""
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gencomp.evaluation.analysis import LEAST_OVERLAP, LEAST_POINTS, BdRate, Needed, bd_rate, curve
+from gencomp.evaluation.analysis import LEAST_DRAWS, LEAST_OVERLAP, LEAST_POINTS, BdRate, Needed, bd_rate, curve
 from gencomp.evaluation.cells import Cell, Table, fixed, number
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.distribution import FID_PATCHES, SetRow
@@ -31,7 +31,7 @@ def needed_table(found: Sequence[Needed], metric: Metric) -> Table | None:
             Cell(
                 f"{SIGNS[item.bound]}{fixed(item.ratio, 2)}",
                 item.ratio,
-                f"{fixed(item.low, 2)} to {fixed(item.high, 2)}" if item.images > 1 else "",
+                _interval(item) if item.images > 1 else "",
             ),
         )
         for item in found
@@ -39,10 +39,16 @@ def needed_table(found: Sequence[Needed], metric: Metric) -> Table | None:
     note = (
         f"What each codec\N{RIGHT SINGLE QUOTATION MARK}s curve spends at the {metric.title} that a model has, both "
         "means over the pictures: the arrows in the chart above. Where the curve does not reach it, its nearest end "
-        "gives a bound. By other metrics the arrows can point the other way."
+        "gives a bound. Below, the interval of 95 % over the pictures; an end of it is a bound where pictures were "
+        "drawn for which the curve does not reach it. By other metrics the arrows can point the other way."
     )
     columns = ("Codec", metric.axis, "Model, bits per pixel", "Codec, bits per pixel", "Times the bytes of the model")
     return Table(f"Bytes for the same {metric.title}", note, columns, rows)
+
+
+def _interval(item: Needed) -> str:
+    low, high = f"{SIGNS[item.low_bound]}{fixed(item.low, 2)}", f"{SIGNS[item.high_bound]}{fixed(item.high, 2)}"
+    return f"{low} to {high}"
 
 
 def bd_table(
@@ -65,8 +71,9 @@ def bd_table(
     against = CODECS[long[0]].title
     note = (
         f"Bytes on top of {against}\N{RIGHT SINGLE QUOTATION MARK}s at equal quality, %, mean over the qualities that "
-        f"both curves have; negative: fewer. Below, the interval of 95 % over the pictures. A dash where a curve has "
-        f"fewer than {LEAST_POINTS} points that improve with rate by the metric, or two share less than "
+        f"both curves have; negative: fewer. Below, the interval of 95 % over the pictures; none where there is one "
+        f"picture, or where more than {1 - LEAST_DRAWS:.0%} of the draws of pictures have no BD-rate. A dash where a "
+        f"curve has fewer than {LEAST_POINTS} points that improve with rate by the metric, or two share less than "
         f"{LEAST_OVERLAP:.0%} of the shorter one\N{RIGHT SINGLE QUOTATION MARK}s range of quality."
         f"{' None at all of ' + '; '.join(missing) + '.' if missing else ''}"
     )
@@ -74,8 +81,10 @@ def bd_table(
 
 
 def _bd_cell(found: BdRate) -> Cell:
-    if found.percent is None or found.low is None or found.high is None:
+    if found.percent is None:
         return number(None, 0)
+    if found.low is None or found.high is None:
+        return Cell(_signed(found.percent), found.percent)
     return Cell(_signed(found.percent), found.percent, f"{_signed(found.low)} to {_signed(found.high)}")
 
 

@@ -130,7 +130,6 @@ def _register(client: "MlflowClient", uri: str, candidate: Candidate, content: s
         candidate.variant,
         content,
         candidate.params,
-        candidate.measured,
         candidate.history,
         candidate.data,
     )

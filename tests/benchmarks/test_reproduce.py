@@ -31,7 +31,8 @@ stages:
     foreach: [steady, shaky]
     do:
       cmd: >-
-        mkdir -p metrics evaluation/${item}/streams
+        mkdir -p metrics evaluation/${item}/streams "$GENCOMP_RESULTS"
+        && test ! -e "$GENCOMP_RESULTS/${item}" && touch "$GENCOMP_RESULTS/${item}"
         && cp models/${item}/model.safetensors evaluation/${item}/streams/a.gnc
         && echo '{"psnr": 20.5, "bpp": 0.03}' > metrics/${item}.json
       deps: ["models/${item}"]
@@ -61,7 +62,7 @@ def proof(source: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The command's end, and the folder of its clones."""
     kept = source.parent / "kept"
     command = [sys.executable, "-m", "benchmarks.reproduce", "--source", str(source), "--keep", str(kept)]
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "GENCOMP_RESULTS": str(source.parent / "results")}
     done = subprocess.run(
         [*command, "--json", str(kept.parent / "rows.json")],
         capture_output=True,
@@ -105,6 +106,15 @@ def test_what_differs_is_named_and_what_does_not_is_equal(
     weights = digest(kept / "first" / "models" / "steady")
     assert rows["models/steady"]["note"] == f"weights {weights}"
     assert rows["steady: psnr"]["value"] == 20.5
+
+
+def test_no_clone_takes_a_figure_from_another_run_or_leaves_one(
+    proof: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    for name in ("first", "second"):
+        kept = proof[1] / name / ".dvc" / "results"
+        assert sorted(path.name for path in kept.iterdir()) == ["shaky", "steady"]
+    assert not (proof[1].parent / "results").exists()
 
 
 def test_another_machine_may_train_otherwise_but_not_shard_otherwise(

@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from PIL import Image
 from gencomp.data.dataset import Split
 from gencomp.data.manifest import RawManifest, Reject, ShardCounts, ShardFile, ShardManifest, ShardSplit, write
 from gencomp.evaluation.anchors import AnchorsConfig, measure_anchors
+from gencomp.evaluation.cache import code_digest
 from gencomp.evaluation.evaluate import evaluate, metrics_json
 from gencomp.evaluation.gate import Check, Verdict, verdict_json
 from gencomp.evaluation.held_out import EvaluationConfig, evaluation_images, evaluation_samples
@@ -51,6 +52,14 @@ def make_package(folder: Path, seed: int) -> None:
     compressor = Compressor(config)
     initialise(compressor, torch.Generator().manual_seed(seed))
     save_package(folder, config, compressor, fit_frequencies(np.ones((3, 5), np.int64)))
+
+
+@pytest.fixture
+def read_code_again() -> Iterator[None]:
+    """What hashes of source files were remembered is forgotten, before and after."""
+    code_digest.cache_clear()
+    yield
+    code_digest.cache_clear()
 
 
 @pytest.fixture(scope="session")

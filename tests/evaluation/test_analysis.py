@@ -61,11 +61,26 @@ def test_pictures_that_disagree_make_the_interval_wide() -> None:
     assert found.low < 1 < 4 < found.high
 
 
+def test_an_end_of_an_interval_that_lies_beyond_the_ladder_is_a_bound() -> None:
+    """Half of the pictures are 20 % better and half 20 % worse than they should be for twice the bytes."""
+    model = rows("gc", (250,), lambda size, hard: falling(1)(size, hard) + (0.05 if hard > 0.4 else -0.05))
+    whole, short, long = rows("jpeg", SIZES, falling(2)), (100, 200, 400, 550), (450, 800, 1600)
+    [exact] = needed({"gc": model}, whole, "lpips_alex")
+    assert (exact.bound, exact.low_bound, exact.high_bound) == ("exact", "exact", "exact")
+    [above] = needed({"gc": model}, rows("jpeg", short, falling(2)), "lpips_alex")
+    assert (above.bound, above.low_bound, above.high_bound) == ("exact", "exact", "at least")
+    assert above.low == pytest.approx(exact.low) and above.high == pytest.approx(550 / 250) and exact.high > 2.2
+    [below] = needed({"gc": model}, rows("jpeg", long, falling(2)), "lpips_alex")
+    assert (below.bound, below.low_bound, below.high_bound) == ("exact", "at most", "exact")
+    assert below.high == pytest.approx(exact.high) and below.low == pytest.approx(450 / 250) and exact.low < 1.8
+
+
 @pytest.mark.parametrize(("factor", "bound", "size"), [(100, "at least", 1600), (0.01, "at most", 100)])
 def test_beyond_the_ends_of_a_ladder_only_a_bound_is_known(factor: float, bound: str, size: int) -> None:
     [found] = needed({"gc": rows("gc", (250,), falling(1))}, rows("jpeg", SIZES, falling(factor)), "lpips_alex")
     assert found.bound == bound
     assert found.ratio == pytest.approx(size / 250)
+    assert found.low_bound == found.high_bound == bound
 
 
 def test_a_point_worse_than_one_of_a_lower_rate_is_passed_over() -> None:
@@ -106,3 +121,20 @@ def test_there_is_no_bd_rate_without_points_enough_and_overlap(
     found = bd_rate(rows("jpeg", sizes, falling(factor)), "jpeg", rows("gc", SIZES, falling(1)), "gc", "lpips_alex")
     assert found.percent is found.low is found.high is None
     assert found.reason.startswith(reason)
+
+
+def test_a_bd_rate_has_no_interval_with_one_picture_or_when_too_many_draws_have_no_bd_rate() -> None:
+    """One picture of six shares no quality with the anchor: draws that have it often have none."""
+    first = [f"picture-{number}" for number in range(5)]
+    anchor, tested = rows("gc", SIZES, falling(1)), rows("jpeg", SIZES, falling(1.5))
+    moved = [
+        row if row.key in first or row.lpips_alex is None else row._replace(lpips_alex=row.lpips_alex + 0.55)
+        for row in tested
+    ]
+    found = bd_rate(moved, "jpeg", anchor, "gc", "lpips_alex")
+    assert found.percent is not None and found.low is found.high is None
+    found = bd_rate(tested, "jpeg", anchor, "gc", "lpips_alex")
+    assert found.low is not None and found.high is not None
+    one = [row for row in tested if row.key == first[0]]
+    found = bd_rate(one, "jpeg", anchor, "gc", "lpips_alex")
+    assert found.percent == pytest.approx(50) and found.low is found.high is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gencomp.evaluation.cache import NoCache, ResultCache, digest, picture_digest, results_folder
+from gencomp.evaluation.cache import NoCache, ResultCache, code_digest, digest, picture_digest, results_folder
 
 
 def test_what_was_put_is_got_by_any_cache_on_the_folder(tmp_path: Path) -> None:
@@ -30,6 +30,21 @@ def test_a_picture_is_known_by_its_shape_and_pixels_however_they_lie_in_memory()
     x = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert picture_digest(x) == picture_digest(np.asfortranarray(x))
     assert picture_digest(x) != picture_digest(x.reshape(4, 2, 3))
+
+
+def test_code_is_known_by_the_names_and_the_text_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_code_again: None
+) -> None:
+    monkeypatch.setattr("gencomp.evaluation.cache.ROOT", tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("a.py", "b.py", "folder/c.py"):
+        (tmp_path / name).write_text(name)
+    first = code_digest("a.py", "folder")
+    assert len({first, code_digest("b.py", "folder"), code_digest("a.py")}) == 3
+    (tmp_path / "folder/c.py").write_text("c.py")
+    assert code_digest("a.py", "folder") == first  # once in a process
+    code_digest.cache_clear()
+    assert code_digest("a.py", "folder") != first
 
 
 def test_beyond_the_limit_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:

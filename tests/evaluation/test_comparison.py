@@ -39,11 +39,8 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of results, one for this file; of weights, none."""
-    base = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("GENCOMP_RESULTS", str(base / "results"))
-    monkeypatch.setenv("GENCOMP_WEIGHTS", str(base / "no-weights"))
+def without_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(tmp_path_factory.getbasetemp() / "no-weights"))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -180,6 +177,24 @@ def test_costs_that_were_measured_are_a_table_of_the_page(folder: Path, model: P
     assert run(*arguments, tmp_path / "costs.json").exit_code == 0
     page = (tmp_path / "out/index.html").read_text()
     assert "What it costs" in page and "an abacus, 3 pictures: alone." in page and ">AVIF 9<" in page
+
+
+def test_a_picture_too_large_for_a_codec_and_for_the_page_ends_nothing(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gencomp.evaluation.page.PAGE_BYTES", 1000)
+    wide = np.tile(photograph("chelsea", 192, 32), (1, 86, 1))[:, :16_400]
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    arguments = (tmp_path / "wide.png", folder / "chelsea.png", "--model", model, "--output", tmp_path / "out")
+    done = run("compare", *arguments)
+    assert done.exit_code == 0, done.output
+    assert "MB, more than 0.001 MB: show fewer or smaller pictures\n" in done.output
+    rows = read_rows(tmp_path / "out/pictures/anchors/images.csv")
+    assert [row.key for row in rows if row.codec == "webp"] == ["chelsea"]
+    assert {row.key for row in rows if row.codec == "jpeg"} == {"chelsea", "wide"}
+    page = html.unescape((tmp_path / "out/index.html").read_text())
+    assert "left out: where a side has more than 16,383 pixels, as 1 picture has" in page
+    assert "shown reduced, 99.9 % of its width and height" in page
 
 
 def test_the_number_of_threads_changes_no_result(

@@ -1,5 +1,6 @@
 """KID and FID are the published distances, on the published patches and features."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.linalg import sqrtm  # type: ignore[import-untyped]
 from skimage import data
 
 from gencomp.evaluation import distribution
-from gencomp.evaluation.cache import ResultCache
+from gencomp.evaluation.cache import ResultCache, picture_digest
 from gencomp.evaluation.distribution import (
     Distance,
     PatchFeatures,
@@ -77,6 +78,19 @@ def test_the_interval_of_kid_is_that_of_leaving_out_one_picture_after_another(mo
     assert kernel_distance(one, other)[1:] == (None, None)  # a single patch is left
 
 
+def test_the_kernels_memory_does_not_grow_with_the_patches() -> None:
+    def peak(pictures: int) -> int:
+        x, y = features(1, 128, (7,) * pictures), features(2, 128, (7,) * pictures)
+        tracemalloc.start()
+        kernel_distance(x, y)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, many = peak(160), peak(480)
+    assert many < few + 480 * 8 * 50  # a number of sums for each picture
+
+
 def test_fid_is_its_formula_with_a_matrix_square_root() -> None:
     x, y = features(1, 12, (30, 9, 41)), features(2, 12, (30, 9, 41))
     a, b = np.concatenate(x).astype(float), np.concatenate(y).astype(float)
@@ -121,7 +135,7 @@ def test_inception_has_the_features_of_the_published_network() -> None:
     assert found.mean() == pytest.approx(0.2107, abs=1e-4) and found.std() == pytest.approx(0.2697, abs=1e-4)
 
 
-def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path) -> None:
+def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = real_features()
     cached = PatchFeatures(ResultCache(tmp_path))
     x = np.asarray(Image.fromarray(data.coffee()).resize((300, 260)))
@@ -133,6 +147,9 @@ def test_features_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: Path) -
     entry.write_bytes(b"damaged")
     assert np.allclose(cached(x), first)
     assert cached(x[:200]).shape == (0, 2048)
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is not None
+    monkeypatch.setattr(distribution, "CODE", ("models/inception.py",))
+    assert PatchFeatures(ResultCache(tmp_path)).known(picture_digest(x)) is None
 
 
 def test_a_worse_reconstruction_is_further_away() -> None:

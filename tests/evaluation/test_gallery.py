@@ -1,11 +1,25 @@
 """Which pictures are shown, and how they are embedded."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from gencomp.evaluation.entry import Entry
-from gencomp.evaluation.gallery import Candidates, Picture, Scene, Source, candidates, extremes_first, gather, webp
+from gencomp.evaluation.gallery import (
+    Candidates,
+    Picture,
+    Scene,
+    Source,
+    candidates,
+    extremes_first,
+    gather,
+    make_scene,
+    webp,
+)
 from gencomp.evaluation.held_out import HeldOutImage, HeldOutSample
 from gencomp.evaluation.label_picture import OUTLINE, label_picture
 from gencomp.evaluation.metrics import METRICS
@@ -144,3 +158,33 @@ def test_a_large_gallery_is_embedded_smaller_than_without_loss() -> None:
 
     coffee = np.asarray(data.coffee())
     assert len(webp(coffee, lossless=False)) < len(webp(coffee, lossless=True)) / 2
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "shown"),
+    [
+        ((16_384, 8), 12_000_000, (16_383, 8)),
+        ((40, 20_000), 12_000_000, (33, 16_383)),
+        ((64, 48), 64 * 48 // 4, (32, 24)),
+        ((64, 48), 64 * 48, (64, 48)),
+    ],
+)
+def test_pictures_too_large_for_webp_or_for_the_page_are_embedded_reduced_all_alike(
+    size: tuple[int, int], most: int, shown: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gencomp.evaluation.gallery.MOST_PIXELS", most)
+    x = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    one = row("large", 0.1)._replace(width=size[0], height=size[1])
+    found = make_scene(
+        HeldOutSample(HeldOutImage("large", x)),
+        [Entry("gc", "gc", "model-0", "", {"large": one})],
+        [(one._replace(codec="jpeg"), {"gc": False})],
+        Source([], lambda *_: x, lambda _: x),
+        lossless=False,
+    )
+    assert (found.width, found.height) == size
+    assert found.scale == pytest.approx(shown[0] / size[0], rel=0.02) and (found.scale == 1) == (shown == size)
+    assert len(found.pictures) == 3
+    for picture in found.pictures:
+        with Image.open(io.BytesIO(base64.b64decode(picture.source.partition(",")[2]))) as image:
+            assert (image.format, image.size) == ("WEBP", shown)

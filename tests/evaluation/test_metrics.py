@@ -14,13 +14,15 @@ from scipy.ndimage import correlate1d  # type: ignore[import-untyped]
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from gencomp.evaluation.cache import Cache, ResultCache, digest, picture_digest
+from gencomp.evaluation import distribution, segmentation
+from gencomp.evaluation.cache import ROOT, Cache, ResultCache, code_digest, digest, picture_digest
 from gencomp.evaluation.metrics import METRICS, Figures, Measurer, Original, ms_ssim, psnr, records
 from gencomp.evaluation.rates import METRIC_NAMES, ChosenMetric, MetricName
 from gencomp.models.dists import load_dists
 from gencomp.models.lpips import load_lpips
 from gencomp.weights.cache import weights_path
 from gencomp.weights.failure import MissingWeightsError
+from tests.import_closure import closure
 
 EXAMPLE = Path(__file__).parents[3] / "shared" / "weights" / "lpips_example"
 """The images of LPIPS' own repository, where they lie beside the checkout."""
@@ -255,6 +257,45 @@ def test_a_cache_answers_for_what_was_measured_and_no_more(tmp_path: Path) -> No
     assert original.known(picture_digest(x)) is None
     entry.write_bytes(b"damaged")
     assert original(y).psnr == psnr(x, y)
+
+
+def test_a_figure_is_not_taken_out_of_a_cache_when_the_code_that_computes_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_code_again: None
+) -> None:
+    copy = tmp_path / "gencomp"
+    for file in {"evaluation/metrics.py", *METRICS["psnr"].code, *METRICS["ms_ssim"].code}:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        (copy / file).write_bytes((ROOT / file).read_bytes())
+    monkeypatch.setattr("gencomp.evaluation.cache.ROOT", copy)
+    x, cache = photograph(180, 190), ResultCache(tmp_path / "results")
+    y, names = noisy(x, 9), ["psnr", "ms_ssim"]
+    Measurer(names, cache)(x, y)
+    with (copy / "evaluation/ms_ssim.py").open("a") as file:
+        file.write("# other code\n")
+    code_digest.cache_clear()
+    assert Measurer(["psnr"], cache).beside(x).known(picture_digest(y)) is not None
+    assert Measurer(names, cache).beside(x).known(picture_digest(y)) is None
+    again = Measurer(names, cache)
+    again(x, y)
+    assert again.beside(x).known(picture_digest(y)) is not None
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert Measurer(["psnr"], cache).beside(x).known(picture_digest(y)) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        *((metric.code[0], metric.code) for metric in METRICS.values() if metric.code),
+        ("models/inception.py", distribution.CODE),
+        ("models/espnet.py", segmentation.CODE),
+    ],
+)
+def test_all_source_files_that_compute_a_figure_are_in_its_identity(entry: str, code: tuple[str, ...]) -> None:
+    assert all((ROOT / file).is_file() for file in code)
+    needed = {file.removeprefix("gencomp/") for file in closure(f"gencomp/{entry}")}
+    by_content = {file for file in needed if file.startswith("weights/")}
+    others = {"models/dists.py", "models/features.py"} if code == METRICS["lpips_alex"].code else set()
+    assert needed - by_content - others <= {*code}
 
 
 def test_records_say_how_each_metric_was_computed_and_with_which_weights() -> None:

@@ -218,7 +218,7 @@ def crowded(*, public: bool) -> SetPart:
         for n in numbers
     ]
     dull = np.random.default_rng(1).integers(0, 32, (64, 96, 3), np.uint8)
-    pictures = PictureSet("kodak", entries, anchors, public=public)
+    pictures = PictureSet("CLIC2020-test", entries, anchors, public=public)
 
     def found(budget: int) -> SetPart:
         samples = [HeldOutSample(HeldOutImage(key, dull)) for key in KEYS]
@@ -288,7 +288,7 @@ def test_published_figures_are_faint_crosses_and_enter_no_number(full: Browser) 
         one => [one.classList.contains('here'), +getComputedStyle(one).opacity])"""
     found = full.value(drawn)
     rows = [row for row in published() if row.lpips_alex is not None]
-    assert sorted(here for here, _ in found) == sorted(row.dataset == "kodak" for row in rows)
+    assert sorted(here for here, _ in found) == sorted(row.dataset == "clic2020-test" for row in rows)
     assert all(opacity < 1 for _, opacity in found) and all(opacity < 0.6 for here, opacity in found if not here)
     curves = "document.querySelectorAll('.curve path.published, .curve [data-name=published]').length"
     assert full.value(curves) == 0

@@ -81,7 +81,7 @@ def test_codecs_stand_at_the_bytes_of_each_entry_and_a_file_is_looked_at_once() 
     assert [cell.below for cell in recognised_table([alone], network([])).rows[0]] == [""] * 5
 
 
-def test_what_was_counted_is_kept_by_network_labels_and_pixels(tmp_path: Path) -> None:
+def test_what_was_counted_is_kept_by_network_labels_and_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, seen = ResultCache(tmp_path / "kept"), list[int]()
     entry = Entry("m", "m", "model-0", "m", {"a": row("a", "m", "m", 10)})
 
@@ -97,6 +97,10 @@ def test_what_was_counted_is_kept_by_network_labels_and_pixels(tmp_path: Path) -
     assert run(network(seen), grey) == [(0.0, 0.0), (1.0, 1.0)] and len(seen) == 2
     assert run(network(seen)._replace(description="upside down"), dark) == first and len(seen) == 2
     assert run(network(seen)._replace(sha256="another"), dark) == first and len(seen) == 2
+    for name, value in (("torch.__version__", "0.1"), ("gencomp.evaluation.segmentation.CODE", ("config.py",))):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, value)
+            assert run(network(seen), dark) == first and len(seen) == 2
     for path in (tmp_path / "kept").glob("??/*"):
         path.write_bytes(b"damaged")
     assert run(network(seen), dark) == first and len(seen) == 2

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from gencomp.config import read_yaml
 from gencomp.data.failure import DataError
 from gencomp.evaluation.accounts import license_name
 from gencomp.evaluation.cache import ResultCache
@@ -20,7 +21,8 @@ from gencomp.evaluation.distribution import PROTOCOL, SetFigures, SetRow, write_
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.held_out import EvaluationConfig, HeldOutError, held_out_samples
 from gencomp.evaluation.metrics import METRICS, records
-from gencomp.evaluation.page import EntryPart, Fact, Page, SetPart, render
+from gencomp.evaluation.page import PAGE_BYTES, EntryPart, Fact, Page, SetPart, render, too_large
+from gencomp.evaluation.provenance import locked
 from gencomp.evaluation.rates import METRIC_NAMES, read_rows
 from gencomp.evaluation.report import Inputs, Report, build_report
 from gencomp.evaluation.segmentation import Confusion, interval, load_network
@@ -29,6 +31,8 @@ from gencomp.evaluation.selective import SEAM, selective_records
 from gencomp.evaluation.summary import listed
 from gencomp.weights.cache import weights_hash
 from tests.evaluation.conftest import ANCHORS, EVALUATION, VARIANTS
+
+ROOT = Path(__file__).parents[2]
 
 
 def inputs(root: Path) -> Inputs:
@@ -229,6 +233,39 @@ def test_a_gallery_over_its_budget_shows_the_first_pictures_and_says_so(
     page = build_report(inputs(repository)).html.decode()
     assert page.count('class="scene"') == 1
     assert "1 of 2 pictures are shown, the worst and the best of gc by MS-SSIM first." in page
+
+
+def test_a_picture_that_is_shown_reduced_says_so(
+    repository: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "shown reduced" not in report.html.decode()
+    monkeypatch.setattr("gencomp.evaluation.gallery.MOST_PIXELS", 192 * 128)
+    page = build_report(inputs(repository)).html.decode()
+    (scene,) = (part for part in page.split("<article")[1:] if "shown reduced" in part)
+    assert "241 \N{MULTIPLICATION SIGN} 177 pixels" in scene
+    assert scene.count("shown reduced, 75.9 % of its width and height") == scene.count("<figcaption>")
+
+
+def test_a_page_that_is_too_large_is_told_in_a_line() -> None:
+    assert too_large(PAGE_BYTES) is None
+    assert too_large(41_260_000) == "the page has 41.3 MB, more than 40 MB: show fewer or smaller pictures"
+
+
+def test_the_provenance_has_the_lock_of_every_output_that_a_report_reads(tmp_path: Path) -> None:
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]  # type: ignore[index]
+    needed, outs = [path for path in stages["report"]["deps"] if not path.endswith((".py", ".jinja", ".csv"))], []
+    for name, stage in stages.items():
+        if "foreach" not in stage:
+            continue
+        made = [out for kind in ("outs", "metrics", "plots") for out in stage["do"].get(kind, [])]
+        paths = [str(out if isinstance(out, str) else next(iter(out))).replace("${key}", "some") for out in made]
+        outs += [(f"{name}@some", path) for path in paths]
+    lock = {name: {"outs": [{"path": path, "md5": "ab"} for of, path in outs if of == name]} for name, _ in outs}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    told = {fact.term.removeprefix("dvc.lock, ") for fact in locked(tmp_path / "dvc.lock")}
+    read = {path for _, path in outs if path.startswith(tuple(f"{head}/" for head in needed))}
+    assert len(needed) == 7 and {path.split("/")[0] for path in read} == {head.split("/")[0] for head in needed}
+    assert read <= told
 
 
 def test_an_input_that_is_missing_is_named(repository: Path, tmp_path: Path) -> None:

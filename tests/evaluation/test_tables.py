@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gencomp.evaluation.analysis import bd_rate
+from gencomp.evaluation.analysis import Needed, bd_rate
 from gencomp.evaluation.bootstrap import interval
 from gencomp.evaluation.distribution import SetFigures, SetRow
 from gencomp.evaluation.metrics import METRICS
@@ -11,7 +11,7 @@ from gencomp.evaluation.practicality import Cost, Point, Practicality
 from gencomp.evaluation.published import published
 from gencomp.evaluation.rates import RateRow
 from gencomp.evaluation.selective import Selective, selective_means, selective_row
-from gencomp.evaluation.tables import bd_table, costs_table, selective_table, sets_table
+from gencomp.evaluation.tables import bd_table, costs_table, needed_table, selective_table, sets_table
 
 
 def cost(codec: str, size: float, lpips: float, *, weights: int = 0, curve: tuple[Point, ...] = ()) -> Cost:
@@ -96,6 +96,18 @@ def test_bd_rates_stand_where_curves_can_be_compared_and_a_line_says_why_not() -
     found = bd_rate(anchors, "jpeg", anchors, "bpg", "psnr")
     assert table.rows[1][1].below == f"{found.low:+.0f} to {found.high:+.0f}"
     assert "short: a curve has 3 points" in table.note and "AVIF: the curves share 0%" in table.note
+
+
+def test_a_bd_rate_without_an_interval_stands_alone_and_ends_beyond_a_ladder_have_their_sign() -> None:
+    model, anchors = ([row for row in curve(*one) if row.key == "k0"] for one in (("half", 0.5), ("bpg", 1.0)))
+    table = bd_table({"half": model}, anchors, [METRICS["psnr"]])
+    assert table is not None
+    assert [(cell.text, cell.below) for cell in table.rows[0]] == [("half", ""), ("\N{MINUS SIGN}50", "")]
+    assert "none where there is one picture, or where more than 5% of the draws" in table.note
+    found = Needed("gc", "a", "bpg", "psnr", 20.0, 0.1, 0.2, 2.0, 1.5, 2.2, "exact", 6, "exact", "at least")
+    shown = needed_table([found, found._replace(images=1)], METRICS["psnr"])
+    assert shown is not None and "an end of it is a bound" in shown.note
+    assert [row[-1].below for row in shown.rows] == ["1.50 to \N{GREATER-THAN OR EQUAL TO} 2.20", ""]
 
 
 def test_there_is_no_table_of_bd_rates_without_two_curves() -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -50,9 +51,16 @@ class Project:
         self._place_shards()
 
     def place(
-        self, package: Path, psnr: float = 25.0, digest: str = "d" * 64, bpp: float = 0.03, encoder: int = 0
+        self,
+        package: Path,
+        psnr: float = 25.0,
+        digest: str = "d" * 64,
+        bpp: float = 0.03,
+        encoder: int = 0,
+        further: Mapping[str, object] = {},
     ) -> Measured:
-        """Put a package with its evaluation, its verdict and its training curve in place of the former."""
+        """Put a package with its evaluation, its verdict and its training curve in place of the former; `further` is
+        what metrics.json has beside what the gate reads."""
         shutil.rmtree(self.folder / "models" / "gc", ignore_errors=True)
         shutil.copytree(package, self.folder / "models" / "gc")
         measured = Measured(
@@ -67,7 +75,7 @@ class Project:
             encoder=encoder,
             fingerprint=load_package(package).fingerprint[:4].hex(),
         )
-        self._write("metrics/gc.json", json.dumps(msgspec.to_builtins(measured)).encode())
+        self._write("metrics/gc.json", json.dumps(msgspec.to_builtins(measured) | further).encode())
         self._write("gate/gc.json", verdict_json(verdict_of(measured)))
         self._write("history/gc.csv", b"step,loss,psnr\n10,3.5,\n20,2.25,21.5\n")
         self._write("history/gc-centers.csv", b"channel,center,share\n0,-2,0.25\n0,0,0.75\n")

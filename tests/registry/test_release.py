@@ -1,6 +1,7 @@
 """Registered once, promoted by the gate and the champion, pulled whole: with a real store and a real server."""
 
 import hashlib
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,38 @@ def test_the_run_has_the_tables_of_the_latest_evaluation(
     run = str(client.get_model_version(NAME, "2").run_id)
     names = [file.path for file in client.list_artifacts(run, "evaluation")]
     assert sorted(names) == ["evaluation/centers.csv", "evaluation/metrics.json"]
+
+
+def test_every_number_of_the_latest_evaluation_is_a_metric_and_the_latest_is_shown(
+    project: Project, store: str, packages: Packages
+) -> None:
+    client = connect(store)
+    means = {"seam": 1.5, "psnr_outside": None}
+    evaluations: list[dict[str, object]] = [
+        {"ssimulacra2": 40.5, "kid": 0.01, "fid": 7.5, "selective": means, "intervals": {"psnr": [24.0, 26.0]}},
+        {"ssimulacra2": 41.5, "kid": 0.01, "selective": means | {"psnr_outside": 12.0}, "protocols": {"kid": {}}},
+        {"ssimulacra2": 41.5, "kid": 0.01, "selective": means | {"psnr_outside": 12.0}, "protocols": {}},
+    ]
+    for psnr, further in zip((25.0, 24.0, 24.0), evaluations, strict=True):
+        project.place(packages[0], psnr=psnr, further=further)
+        register.main()
+        run = client.get_run(str(client.get_model_version(NAME, "1").run_id))
+        shown = {name: value for name, value in run.data.metrics.items() if name.startswith("evaluation/")}
+        assert shown["evaluation/psnr"] == psnr and shown["evaluation/kid"] == 0.01
+        assert shown["evaluation/ssimulacra2"] == further["ssimulacra2"]
+        assert shown["evaluation/selective/seam"] == 1.5
+        assert not {"evaluation/max_bpp", "evaluation/package", "evaluation/protocols/kid"} & shown.keys()
+    assert numbers(store) == ["1"]
+    assert shown["evaluation/selective/psnr_outside"] == 12.0
+
+    def steps(name: str) -> list[tuple[int, float]]:
+        return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, f"evaluation/{name}")]
+
+    assert steps("psnr") == [(0, 25.0), (1, 24.0)]  # the third evaluation has other words and the same numbers
+    assert steps("kid") == [(0, 0.01), (1, 0.01)]
+    assert steps("intervals/psnr/low")[0] == (0, 24.0) and steps("intervals/psnr/high")[0] == (0, 26.0)
+    (first, last) = steps("fid")
+    assert first == (0, 7.5) and last[0] == 1 and math.isnan(last[1])  # it was not measured again
 
 
 def test_a_second_registration_registers_nothing_and_moves_nothing(

@@ -241,6 +241,6 @@ def test_training_outlives_a_server_that_is_killed_and_its_curve_is_completed_la
     run = run_of(client, server.store, "outage")
     assert steps(client, run, "loss") == [(1, 4.0), (2, 3.0)]
     (tmp_path / "gc.csv").write_text("step,loss\n1,4\n2,3\n3,2\n4,1\n")
-    assert complete_run(client, server.store, "gc", MEASURED.package, {}, MEASURED, tmp_path / "gc.csv") == run
+    assert complete_run(client, server.store, "gc", MEASURED.package, {}, tmp_path / "gc.csv") == run
     assert steps(client, run, "loss") == [(1, 4.0), (2, 3.0), (3, 2.0), (4, 1.0)]
     assert client.get_run(run).info.status == "FINISHED"
