@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,7 +30,7 @@ from gencomp.registry.manifests import TrainingData, shareable
 from gencomp.registry.store import flatten
 from gencomp.registry.tracking import RunLogger
 from gencomp.training.context import ContextConfig, fit_context
-from gencomp.training.growth import averaged, grown, inherited, is_grown, is_heir
+from gencomp.training.growth import grown, inherited, is_grown, is_heir
 from gencomp.training.histogram import draw_usage
 from gencomp.training.tables import count_centers, training_latents
 from gencomp.training.terminal import progress_line
@@ -55,9 +55,6 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     of selective compression with the same layers."""
     init: str | None = None
     """A trained model to start from: a shipped name, a package folder or an MLflow URI; none: from noise."""
-    averaged_with: dict[str, Annotated[float, msgspec.Meta(gt=0, lt=1)]] = {}
-    """More models of the config of `init`, by such names, and what share each has in the mean of the weights that the
-    training starts from; the rest is that of `init`."""
     training: TrainingConfig
     context: ContextConfig | None = None
     """The context network, learned after the rest, from that of `init` on if there is one of its shape; none: tables of
@@ -68,15 +65,11 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if self.model is None and self.init is None:
             raise ValueError("a variant needs `model`, or `init` to take it from")
-        if self.averaged_with and (self.init is None or sum(self.averaged_with.values()) >= 1):
-            raise ValueError("averaged_with needs `init`, and shares that leave some of it")
         if self.context and self.model and self.model.levels > MAX_CONTEXT_LEVELS:
             raise ValueError(f"a context network takes at most {MAX_CONTEXT_LEVELS} levels, not {self.model.levels}")
-        others = self.context or self.half_precision or self.averaged_with
-        if self.training.part == "encoder" and (self.init is None or others):
+        if self.training.part == "encoder" and (self.init is None or self.context or self.half_precision):
             raise ValueError(
-                "part: encoder takes all but E from `init`: give `init`, and no `context`, `half_precision` or "
-                "`averaged_with`"
+                "part: encoder takes all but E from `init`: give `init`, and neither `context` nor `half_precision`"
             )
 
 
@@ -85,11 +78,11 @@ class Start(NamedTuple):
 
     model: ModelConfig
     tensors: dict[str, Tensor] | None
-    """Of the packages that the config names; none: noise."""
+    """Of the package that `init` names; none: noise."""
     content: str
-    """Content hashes of those packages, or nothing."""
+    """Content hash of that package, or nothing."""
     network: ContextWeights | None = None
-    """That of `init`, if it has one."""
+    """Its context network, if it has one."""
     folder: Path | None = None
     """Where the package lies, if its shape is kept."""
 
@@ -126,18 +119,9 @@ def _start(variant: str, config: VariantConfig, seed: int) -> Start:
     if config.init is None:
         assert config.model is not None
         return Start(config.model, None, "")
-    names = [config.init, *config.averaged_with]
-    folders = [resolve(name, cache=Path(".scratch/pulled")) for name in names]
-    package, *others = map(load_package, folders)
-    folder, content = folders[0], " ".join(map(content_hash, folders))
-    for name, other in zip(config.averaged_with, others, strict=True):
-        if other.config != package.config:
-            raise StageError(f"{variant}: {name} has another config than {config.init}: they have no mean")
-    if others:
-        shares = [1 - sum(config.averaged_with.values()), *config.averaged_with.values()]
-        compressors = [package.compressor, *(other.compressor for other in others)]
-        package.compressor.load_state_dict(averaged(list(zip(compressors, shares, strict=True))))
-    model = config.model or package.config
+    folder = resolve(config.init, cache=Path(".scratch/pulled"))
+    package = load_package(folder)
+    model, content = config.model or package.config, content_hash(folder)
     if model == package.config:
         return Start(model, package.compressor.state_dict(), content, package.network, folder)
     if config.training.part == "encoder":

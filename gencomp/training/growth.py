@@ -1,7 +1,5 @@
-"""What a training may start from: a trained light compressor with more residual blocks, which change nothing at first,
-the mean of several, or, for selective compression, what one of the whole picture knows."""
-
-from collections.abc import Sequence
+"""Growth: a trained light compressor goes on with more residual blocks, which change nothing at first, or hands what it
+knows of pictures to one of selective compression."""
 
 import msgspec
 import torch
@@ -37,16 +35,6 @@ def grown(old: Compressor, model: ModelConfig, generator: torch.Generator) -> di
         ours.load_state_dict(others, strict=False)
         _grow(_layers(ours), _layers(theirs))
     return new.state_dict()
-
-
-def averaged(parts: Sequence[tuple[Compressor, float]]) -> dict[str, Tensor]:
-    """The tensors of the mean of compressors of one config, each with its share; shares add up to 1.
-
-    Of models that were trained on from each other it is often better than any of them (Wortsman et al. 2022, "Model
-    soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time").
-    """
-    states = [(compressor.state_dict(), share) for compressor, share in parts]
-    return {name: torch.stack([state[name] * share for state, share in states]).sum(0) for name in states[0][0]}
 
 
 def is_heir(model: ModelConfig, old: ModelConfig) -> bool:

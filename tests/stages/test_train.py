@@ -24,8 +24,7 @@ from stages import train
 from stages.entry import StageError
 from tests.listening import listening
 
-LIGHT = {"encoder": [8, 8, 8], "encoder_blocks": [1, 1, 2], "generator": [8, 8, 8], "generator_blocks": [3, 1, 1]}
-MODEL = {"channels": 4, "nested": True, "light": LIGHT}
+MODEL = {"channels": 4, "nested": True, "light": {"encoder": [8, 8, 8], "generator": [8, 8, 8]}}
 TRAINING = {
     "steps": 4,
     "batch": 2,
@@ -70,29 +69,6 @@ def test_a_variant_starts_from_the_package_that_init_names(capfd: pytest.Capture
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
     assert Codec.from_reference("models/tuned").package.fingerprint != base.fingerprint
     assert not list(Path(".scratch/train").glob("*/resume.pt"))
-
-
-@pytest.mark.usefixtures("project")
-def test_a_variant_starts_from_the_mean_of_packages() -> None:
-    still = TRAINING | {"learning_rate": 1e-12}
-    for name, seed in (("base", 1), ("other", 2)):
-        write(**{name: {"dataset": "photos", "model": MODEL, "training": TRAINING}})
-        Path("params.yaml").write_text(Path("params.yaml").read_text().replace("seed: 1", f"seed: {seed}"))
-        train.main(name)
-    mean = {"dataset": "photos", "init": "models/base", "averaged_with": {"models/other": 0.25}, "training": still}
-    write(mean=mean)
-    train.main("mean")
-    base, other, found = (load_package(Path("models") / name).compressor for name in ("base", "other", "mean"))
-    for ours, one, two in zip(found.parameters(), base.parameters(), other.parameters(), strict=True):
-        assert torch.allclose(ours, 0.75 * one + 0.25 * two, atol=1e-6)
-    write(wide={"dataset": "photos", "model": MODEL | {"channels": 5}, "training": TRAINING | {"steps": 1}})
-    train.main("wide")
-    write(mean=mean | {"averaged_with": {"models/wide": 0.25}})
-    with pytest.raises(StageError, match="models/wide has another config than models/base"):
-        train.main("mean")
-    write(mean=mean | {"averaged_with": {"models/other": 0.5, "models/base": 0.5}})
-    with pytest.raises(ConfigError, match="shares that leave some of it"):
-        train.main("mean")
 
 
 @pytest.mark.usefixtures("project")

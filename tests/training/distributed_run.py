@@ -12,7 +12,7 @@ from accelerate import PartialState
 from gencomp.models.compressor import ModelConfig
 from gencomp.training.trainer import Observer, TrainingConfig, train
 
-LIGHT = {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8], "generator_blocks": [2, 1, 1]}
+LIGHT = {"encoder": [8, 8, 8], "encoder_blocks": [0, 1, 1], "generator": [8, 8, 8]}
 MODEL = {"channels": 6, "nested": True, "noise": 1, "light": LIGHT}
 TRAINING = {
     "steps": 6,
