@@ -211,14 +211,19 @@ def test_the_provenance_says_how_figures_and_files_were_made_when_they_were(repo
         assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
 
 
-def test_the_note_on_crosses_tells_of_this_set_and_of_others(report: Report) -> None:
-    assert b"own protocol and on other pictures; they" in report.html  # none was published of a set called photos
+@pytest.mark.parametrize(
+    ("here", "note"),
+    [
+        ([False], "own protocol and on other pictures; they"),
+        ([False, True], "own protocol: the stronger ones on pictures of this name, the others on other pictures; they"),
+    ],
+)
+def test_the_note_on_crosses_tells_of_this_set_and_of_others(here: list[bool], note: str) -> None:
     part = SetPart("kodak", 1, [METRICS["psnr"]], METRICS["psnr"], [], {}, [], [], [], {}, "", "", searched=False)
     entry = EntryPart(Entry("gc", "gc", "model-0", "gc", {}), [])
-    crosses = [{"here": here, "figures": {}} for here in (False, True)]
+    crosses = [{"here": one, "figures": {}} for one in here]
     chart = {"metrics": [], "curves": [], "arrows": [], "published": crosses}
-    page = render(Page("gc", [], [part._replace(entries=[entry], chart=chart)], [])).decode()
-    assert "own protocol: the stronger ones on pictures of this name, the others on other pictures; they" in page
+    assert note in render(Page("gc", [], [part._replace(entries=[entry], chart=chart)], [])).decode()
 
 
 def test_few_pictures_are_put_in_order_and_not_called_ten(report: Report) -> None:
