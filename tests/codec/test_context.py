@@ -165,7 +165,7 @@ print(json.dumps(found | {"symbols": digest(symbols), "payload": digest(np.fromb
 
 @pytest.mark.parametrize("kernel", ["", "Haswell", "Sandybridge"])
 def test_coding_and_decoding_are_the_same_with_any_number_of_threads_and_any_kernels(kernel: str) -> None:
-    for threads in ("1", "2"):
+    for threads in ("2",) if kernel else ("1", "2"):
         environment = os.environ | {"OPENBLAS_NUM_THREADS": threads} | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

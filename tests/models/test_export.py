@@ -29,13 +29,13 @@ PICTURES = ((1, 32, 32), (2, 80, 48), (2, 160, 224))
 SMALL = LightConfig(encoder=(8, 8, 8), encoder_blocks=(0, 0, 1), generator=(8, 8, 8), generator_blocks=(1, 0, 0))
 CONFIGS = {
     "paper": ModelConfig(width=4, downsamplings=3, blocks=1),
-    "light": ModelConfig(channels=16, nested=True, light=LightConfig()),
+    "light": ModelConfig(channels=16, nested=True, light=SMALL),
     "selective light": ModelConfig(mode="sc", classes=3, semantics_to_encoder=True, noise=2, light=SMALL),
 }
 MORE_CONFIGS = {
     "channel": ModelConfig(width=4, blocks=1, normalisation="channel"),
     "tracked, nested, noise": ModelConfig(width=4, blocks=1, normalisation="tracked", nested=True, noise=2),
-    "small light": ModelConfig(channels=16, nested=True, light=SMALL),
+    "light as it ships": ModelConfig(channels=16, nested=True, light=LightConfig()),
     "selective": ModelConfig(mode="sc", classes=3, width=4, blocks=1, downsamplings=3),
 }
 """Tracing takes seconds for each, so these are slow tests."""
