@@ -13,7 +13,7 @@ from gencomp.models.compressor import ModelConfig
 from gencomp.models.discriminator import Discriminator
 from gencomp.training.losses import Decoded, discriminator_loss, generator_loss
 from gencomp.training.networks import arrange, frozen, initial_networks, perceptual_networks
-from gencomp.training.trainer import TrainingConfig
+from gencomp.training.trainer import TrainingConfig, has_bf16
 
 
 class BareLoop:
@@ -26,7 +26,8 @@ class BareLoop:
         self.config, self.device = config, device
         images, height, width = size
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.perceptual = perceptual_networks(config.losses, device, layout, half=config.precision == "bf16")
+        self.half = config.precision == "bf16" and has_bf16()
+        self.perceptual = perceptual_networks(config.losses, device, layout, half=self.half)
         shape = config.discriminator
         self.D = Discriminator(3, shape.width, shape.scales)
         self.compressor = initial_networks(model, self.D, 0, None)
@@ -63,7 +64,7 @@ class BareLoop:
         """One update of E and G, and of D where it takes part."""
         config, x = self.config, self.x
         adversarial = config.losses.adversarial > 0
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             x_hat, _, w = self.compressor(x, coded=self.coded)
             real = self.D(x) if adversarial else []
             fake = self.D(x_hat.detach()) if adversarial else []

@@ -49,7 +49,7 @@ def main(output: str = "", costs: str = "") -> None:
         config = params(EvaluationConfig, "evaluation")
         shown = {name: named for name, named in config.segmentation.items() if name in datasets.values()}
         networks = {name: named_network(named) for name, named in shown.items()}
-        cache = ResultCache(results_folder())
+        cache = ResultCache(results_folder()) if networks else None
         report = build_report(Inputs(Path(), datasets, config, facts, known, networks, cache))
     except (PracticalityError, DataError, HeldOutError, RatesError, SegmentationError) as error:
         raise StageError(str(error)) from None

@@ -22,8 +22,8 @@ from gencomp.data.loader import derived_seed
 from gencomp.memory import keep_freed_memory
 from gencomp.models.compressor import Compressor, ModelConfig
 from gencomp.models.content import content_hash
-from gencomp.models.context import ContextNetwork, ContextWeights
-from gencomp.models.entropy import MAX_CONTEXT_LEVELS, fit_contexts, fit_frequencies
+from gencomp.models.context import ContextNetwork, ContextWeights, check_levels
+from gencomp.models.entropy import fit_contexts, fit_frequencies
 from gencomp.models.package import PackageError, load_package, save_package, save_with_encoder
 from gencomp.references import UnknownModelError, resolve
 from gencomp.registry.manifests import TrainingData, shareable
@@ -65,8 +65,8 @@ class VariantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         if self.model is None and self.init is None:
             raise ValueError("a variant needs `model`, or `init` to take it from")
-        if self.context and self.model and self.model.levels > MAX_CONTEXT_LEVELS:
-            raise ValueError(f"a context network takes at most {MAX_CONTEXT_LEVELS} levels, not {self.model.levels}")
+        if self.context and self.model:
+            check_levels(self.model.levels)
         if self.training.part == "encoder" and (self.init is None or self.context or self.half_precision):
             raise ValueError(
                 "part: encoder takes all but E from `init`: give `init`, and neither `context` nor `half_precision`"

@@ -111,11 +111,16 @@ class Loader(NamedTuple):
 
         Raises ValueError when the batch does not divide among the ranks or the split is empty.
         """
-        if self.batch % ranks:
-            raise ValueError(f"a batch of {self.batch} does not divide among {ranks} ranks")
+        check_batch(self.batch, ranks)
         dataset = _Batches(self, start, rank, ranks)
         loading = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
         return iter(loading)
+
+
+def check_batch(batch: int, ranks: int) -> None:
+    """Raise ValueError when a batch does not divide among the ranks."""
+    if batch % ranks:
+        raise ValueError(f"a batch of {batch} does not divide among {ranks} processes: make it a multiple")
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gencomp.evaluation.cache import Cache, NoCache, digest, picture_digest
-from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name, setting_name
+from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name, in_part, setting_name
 from gencomp.evaluation.distribution import Distance, Features, PatchFeatures, SetRow, write_sets
 from gencomp.evaluation.held_out import HeldOutImage
 from gencomp.evaluation.metrics import Measurer, Original
@@ -129,8 +129,7 @@ def measure_anchors(
             with tarfile.open(output / "files.tar") as archive:
                 write_sets(output / "sets.csv", _sets(rows, decoded, originals, features, archive))
         (output / "protocols.json").write_bytes(protocols_json(protocols(metrics, used, config.ladder)))
-    in_part = {CODECS[name].title: CODECS[name].not_taken(count) for name, count in not_taken.items()}
-    return Anchors(rows, left_out | in_part)
+    return Anchors(rows, left_out | in_part(not_taken))
 
 
 class _Encoder:

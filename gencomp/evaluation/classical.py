@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -384,3 +384,8 @@ CODECS = {
         _learned("mbt2018", "Minnen 2018 (context)", "9 bytes of header"),
     )
 }
+
+
+def in_part(not_taken: Mapping[str, int]) -> dict[str, str]:
+    """Title of each codec whose files cannot hold some pictures, as many as `not_taken` says by name, and why."""
+    return {CODECS[name].title: CODECS[name].not_taken(count) for name, count in not_taken.items()}

@@ -24,7 +24,7 @@ from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import Cache
 from gencomp.evaluation.cached import CachedAnchors, CachedModel, CachedWebp, Exactness, File
 from gencomp.evaluation.cells import Table
-from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name
+from gencomp.evaluation.classical import CODECS, ClassicalCodec, archived_picture, file_name, in_part
 from gencomp.evaluation.distribution import PatchFeatures, write_sets
 from gencomp.evaluation.entry import Entry
 from gencomp.evaluation.evaluate import row
@@ -357,14 +357,13 @@ class Comparison:
     def _facts(self, measured: Sequence[_Measured]) -> list[Fact]:
         network = self._plan.segmentation
         not_taken = sum((Counter(found.not_taken) for found in measured), Counter())
-        in_part = {CODECS[name].title: CODECS[name].not_taken(count) for name, count in not_taken.items()}
         return [
             *machine(self._plan.threads),
             versions(),
             Fact(f"{self._plan.label}, package", self._content, f"(files carry {self._fingerprint})"),
             *(Fact(f"{found.pictures.name}, pictures", found.digest) for found in measured),
             *([Fact(f"{network.name}, segmentation", network.sha256)] if network else []),
-            *(Fact(title, "", f"left out: {reason}") for title, reason in (self.left_out | in_part).items()),
+            *(Fact(title, "", f"left out: {reason}") for title, reason in (self.left_out | in_part(not_taken)).items()),
         ]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from gencomp.models.dists import DISTS, load_dists
-from gencomp.models.lpips import LPIPS, Name, load_lpips
+from gencomp.models.lpips import LPIPS, SMALLEST_SIDE, Name, load_lpips
 from gencomp.weights.cache import weights_path
 
 Pixels = NDArray[np.uint8]
@@ -22,7 +22,6 @@ Preparing = Callable[[Pixels], Prepared]
 """(H, W, 3) original -> what measures its reconstructions."""
 MapPreparing = Callable[[Pixels], Callable[[Pixels], NDArray[np.float32] | None]]
 """(H, W, 3) original -> what gives the figure of its reconstructions by pixel, (H, W)."""
-SMALLEST_LPIPS_SIDE = 32
 SMALLEST_DISTS_SIDE = 16
 """Pixels."""
 
@@ -30,7 +29,7 @@ SMALLEST_DISTS_SIDE = 16
 def lpips(backbone: Name) -> Preparing:
     """LPIPS 0.1 at full size. Raises MissingWeightsError."""
     network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
-    return _prepared_by(network, SMALLEST_LPIPS_SIDE, _FirstBlock(network) if backbone == "vgg" else None)
+    return _prepared_by(network, SMALLEST_SIDE, _FirstBlock(network) if backbone == "vgg" else None)
 
 
 def lpips_map(backbone: Name) -> MapPreparing:
@@ -41,7 +40,7 @@ def lpips_map(backbone: Name) -> MapPreparing:
     network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
 
     def prepare(x: Pixels) -> Callable[[Pixels], NDArray[np.float32] | None]:
-        if min(x.shape[:2]) < SMALLEST_LPIPS_SIDE:
+        if min(x.shape[:2]) < SMALLEST_SIDE:
             return lambda y: None
         with torch.inference_mode():
             targets = network.features(_tensor(x))

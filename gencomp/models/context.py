@@ -136,14 +136,19 @@ def exponentials() -> NDArray[np.int64]:
 EXPONENTIALS = exponentials()
 
 
+def check_levels(levels: int) -> None:
+    """Raise ValueError for more levels than a context network takes."""
+    if levels > MAX_CONTEXT_LEVELS:
+        raise ValueError(f"a context network takes at most {MAX_CONTEXT_LEVELS} levels, not {levels}")
+
+
 class ContextNetwork(nn.Module):
     """The same as something to train: weights and activations in real units, rounded on the way forward to what the
     whole numbers can say, with the gradient passed on as if they had not been."""
 
     def __init__(self, channels: int, levels: int, hidden: tuple[int, int]) -> None:
         super().__init__()
-        if levels > MAX_CONTEXT_LEVELS:
-            raise ValueError(f"a context network takes at most {MAX_CONTEXT_LEVELS} levels, not {levels}")
+        check_levels(levels)
         self.levels = levels
         zeros = {name: torch.zeros(shape) for name, shape in network_shapes(channels, levels, hidden).items()}
         self.own, self.before, self.seen, self.middle, self.last, self.b1, self.b2, self.b3 = (

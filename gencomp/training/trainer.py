@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax, mse_loss
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gencomp.data.loader import UNLABELLED, Batch, Loader, derived_seed, label_classes, scaled
+from gencomp.data.loader import UNLABELLED, Batch, Loader, check_batch, derived_seed, label_classes, scaled
 from gencomp.models.compressor import Compressor, ModelConfig, Reconstruction
 from gencomp.models.context import ContextNetwork, ContextWeights
 from gencomp.models.discriminator import Discriminator, Judgement
@@ -217,7 +217,8 @@ class Run:
         half = config.precision == "bf16" and has_bf16()
         # Without being told so, Accelerate takes processes on a CPU for one each.
         self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=not torch.cuda.is_available())
-        _check_batches(config, self.accelerator.num_processes)
+        for batch in (config.batch, config.adversarial_batch or config.batch):
+            check_batch(batch, self.accelerator.num_processes)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.perceptual = perceptual_networks(config.losses, self.accelerator.device, self.layout, half=half)
         self.context = _context(config, context, self.accelerator.device)
@@ -408,12 +409,14 @@ class Run:
         self, x: Tensor, s: Tensor | None, m: Tensor | None, coded: Tensor, draw: Draw, network: nn.Module | None = None
     ) -> Reconstruction:
         model, ranks, rank = self.model, self.accelerator.num_processes, self.accelerator.process_index
-        latent = x[:, :1, :: model.latent_stride, :: model.latent_stride]
-        v = draw_noise(latent.repeat(ranks, 1, 1, 1), model.noise, draw.noise).chunk(ranks)[rank]
+        v = None
+        if model.noise:  # of the whole batch, of which this rank takes its part
+            latent = x[:, :1, :: model.latent_stride, :: model.latent_stride]
+            v = draw_noise(latent.repeat(ranks, 1, 1, 1), model.noise, draw.noise).chunk(ranks)[rank]
         reconstruction: Reconstruction = (network or self.E_q_G)(
             x,
             coded=coded.to(x.device) if model.nested else None,
-            v=v if model.noise else None,
+            v=v,
             s=s if model.mode == "sc" else None,
             m=m,
         )
@@ -505,12 +508,6 @@ def _classes(model: ModelConfig, config: TrainingConfig, shards: Path) -> int:
 def has_bf16() -> bool:
     """Whether the device computes in bf16 rather than imitating it: a GPU, or a CPU that oneDNN has kernels for."""
     return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _check_batches(config: TrainingConfig, processes: int) -> None:
-    for batch in (config.batch, config.adversarial_batch or config.batch):
-        if batch % processes:
-            raise ValueError(f"a batch of {batch} does not divide among {processes} processes: make it a multiple")
 
 
 def _check_crops(model: ModelConfig, config: TrainingConfig) -> None:
