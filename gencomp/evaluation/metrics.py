@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 IDENTICAL_PSNR = 99.0
 """The PSNR, in dB, reported for identical pictures and the most that is ever reported."""
 
-LPIPS_CODE = ("evaluation/perceptual.py", "models/lpips.py", "models/vgg16.py")
+LPIPS_CODE = ("evaluation/perceptual.py", "models/lpips.py", "models/vgg16.py", "models/winograd.py")
 DISTS_CODE = (*LPIPS_CODE, "models/dists.py", "models/features.py")
 """Source files; DISTS takes the first block of VGG16 from LPIPS."""
 

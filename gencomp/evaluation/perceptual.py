@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from gencomp.models.dists import DISTS, load_dists
 from gencomp.models.lpips import LPIPS, SMALLEST_SIDE, Name, load_lpips
+from gencomp.models.winograd import by_winograd
 from gencomp.weights.cache import weights_path
 
 Pixels = NDArray[np.uint8]
@@ -28,7 +29,7 @@ SMALLEST_DISTS_SIDE = 16
 
 def lpips(backbone: Name) -> Preparing:
     """LPIPS 0.1 at full size. Raises MissingWeightsError."""
-    network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
+    network = _lpips(backbone)
     return _prepared_by(network, SMALLEST_SIDE, _FirstBlock(network) if backbone == "vgg" else None)
 
 
@@ -37,7 +38,7 @@ def lpips_map(backbone: Name) -> MapPreparing:
 
     Its mean over a picture is LPIPS but for what enlarging weighs differently. Raises MissingWeightsError.
     """
-    network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
+    network = _lpips(backbone)
 
     def prepare(x: Pixels) -> Callable[[Pixels], NDArray[np.float32] | None]:
         if min(x.shape[:2]) < SMALLEST_SIDE:
@@ -59,9 +60,15 @@ def lpips_map(backbone: Name) -> MapPreparing:
 
 def dists() -> Preparing:
     """DISTS at full size. Raises MissingWeightsError."""
-    backbone = weights_path("lpips-vgg")
-    network = load_dists(weights_path("dists"), backbone)
-    return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(load_lpips(backbone, "vgg")))
+    network = load_dists(weights_path("dists"), weights_path("lpips-vgg"))
+    by_winograd(network)
+    return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(_lpips("vgg")))
+
+
+def _lpips(backbone: Name) -> LPIPS:
+    network = load_lpips(weights_path(f"lpips-{backbone}"), backbone)
+    by_winograd(network)
+    return network
 
 
 class _FirstBlock:
@@ -101,4 +108,4 @@ def _prepared_by(network: LPIPS | DISTS, smallest: int, first: _FirstBlock | Non
 
 
 def _tensor(x: Pixels) -> torch.Tensor:
-    return torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1  # (1, 3, H, W)
+    return torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1  # (1, 3, H, W), channels last

