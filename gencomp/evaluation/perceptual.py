@@ -60,9 +60,11 @@ def lpips_map(backbone: Name) -> MapPreparing:
 
 def dists() -> Preparing:
     """DISTS at full size. Raises MissingWeightsError."""
-    network = load_dists(weights_path("dists"), weights_path("lpips-vgg"))
+    backbone = weights_path("lpips-vgg")
+    network, first = load_dists(weights_path("dists"), backbone), load_lpips(backbone, "vgg")
     by_winograd(network)
-    return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(_lpips("vgg")))
+    first.convolutions = network.convolutions  # of the same weights
+    return _prepared_by(network, SMALLEST_DISTS_SIDE, _FirstBlock(first))
 
 
 def _lpips(backbone: Name) -> LPIPS:
