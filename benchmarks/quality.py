@@ -20,14 +20,10 @@ from benchmarks.clock import hardware
 from benchmarks.rows import Bar, Row, arguments, compared, finish, measured, say, unmeasured
 from gencomp import Codec
 from gencomp.codec.rate import RateError, bits_per_pixel
-from gencomp.data.loader import images_to_tensor
 from gencomp.evaluation.classical import CODECS
 from gencomp.evaluation.held_out import HeldOutError, folder_images
-from gencomp.evaluation.metrics import ms_ssim, psnr
-from gencomp.evaluation.ssimulacra2 import prepare
-from gencomp.models.dists import load_dists
-from gencomp.models.lpips import load_lpips
-from gencomp.weights.cache import weights_path
+from gencomp.evaluation.metrics import Figures, Measurer
+from gencomp.evaluation.rates import MetricName
 
 LIMITS = (0.0181, 0.0363, 0.0726)
 """Bits per pixel."""
@@ -40,7 +36,15 @@ BARS = {
 }
 BESIDE_BPG = {"LPIPS-VGG16": Bar("<=", 1.0), "DISTS": Bar("<=", 1.0)}
 """Of the model's figure over BPG's, even where BPG's files are larger than the limit."""
-UNITS = {"rate": "bpp", "PSNR": "dB", "MS-SSIM": "", "SSIMULACRA2": "", "LPIPS": "", "LPIPS-VGG16": "", "DISTS": ""}
+NAMES: dict[str, MetricName] = {
+    "PSNR": "psnr",
+    "MS-SSIM": "ms_ssim",
+    "SSIMULACRA2": "ssimulacra2",
+    "LPIPS": "lpips_alex",
+    "LPIPS-VGG16": "lpips_vgg",
+    "DISTS": "dists",
+}
+UNITS = {"rate": "bpp", "PSNR": "dB"} | dict.fromkeys(list(NAMES)[1:], "")
 BPG_QUANTISERS = range(51, -1, -1)
 
 Pixels = NDArray[np.uint8]
@@ -58,30 +62,22 @@ class Distances:
     """All figures of files beside their original, by the names of UNITS."""
 
     def __init__(self) -> None:
-        self.networks = {
-            "LPIPS": load_lpips(weights_path("lpips-alex")),
-            "LPIPS-VGG16": load_lpips(weights_path("lpips-vgg"), "vgg"),
-            "DISTS": load_dists(weights_path("dists"), weights_path("lpips-vgg")),
-        }
+        self.measurer = Measurer(NAMES.values())
 
     def __call__(self, x: Pixels, files: Sequence[File]) -> list[dict[str, float]]:
         """One dictionary per file. The original goes through each network once, and so does each decoded picture."""
+        original = self.measurer.beside(x)
         pictures = {file.pixels.tobytes(): file.pixels for file in files}
-        with torch.inference_mode():
-            original, decoded = images_to_tensor([x]), images_to_tensor(list(pictures.values()))
-            found = {name: network(original, decoded).tolist() for name, network in self.networks.items()}
-        similar = prepare(x)
-        column = {key: index for index, key in enumerate(pictures)}
+        found = {key: original(picture) for key, picture in pictures.items()}
         return [
-            {
-                "rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]),
-                "PSNR": psnr(x, file.pixels),
-                "MS-SSIM": math.nan if (similarity := ms_ssim(x, file.pixels)) is None else similarity,
-                "SSIMULACRA2": math.nan if (score := similar(file.pixels)) is None else score,
-                **{name: values[column[file.pixels.tobytes()]] for name, values in found.items()},
-            }
+            {"rate": bits_per_pixel(file.size, x.shape[0] * x.shape[1]), **_named(found[file.pixels.tobytes()])}
             for file in files
         ]
+
+
+def _named(figures: Figures) -> dict[str, float]:
+    values = {name: getattr(figures, metric) for name, metric in NAMES.items()}
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def main() -> int:
