@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARKER = "plan.json"
 """The file by which a folder of results is known."""
 QUICK: "tuple[ChosenMetric, ...]" = ("psnr", "ms_ssim", "ssimulacra2", "lpips_alex")
-SLOW: "tuple[ChosenMetric, ...]" = ("lpips_vgg", "dists", "kid")
+SLOW: "tuple[ChosenMetric, ...]" = ("lpips_vgg", "dists")
 output_option = click.option(
     "--output",
     metavar="DIR",
@@ -32,7 +32,7 @@ output_option = click.option(
 full_option = click.option(
     "--full",
     is_flag=True,
-    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS and, in `gencomp evaluate`, KID.",
+    help="With the slow codecs and metrics too: VVC, learned ones; LPIPS-VGG16, DISTS; KID of more settings.",
 )
 cache_option = click.option(
     "--cache",
@@ -74,15 +74,13 @@ def resumable() -> Iterator[None]:
 def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
     """The quick metrics, or all, whose weights are here; a line on stderr tells of the others.
 
-    `sets` is whether there are pictures enough for metrics of all at once.
+    `sets` is whether there are pictures enough for KID, which is of all at once.
     """
     from gencomp.evaluation.distribution import PatchFeatures
     from gencomp.evaluation.metrics import Measurer
 
     found: list[ChosenMetric] = []
-    for name in (*QUICK, *SLOW) if full else QUICK:
-        if name == "kid" and not sets:
-            continue
+    for name in (*QUICK, *(SLOW if full else ()), *(("kid",) if sets else ())):
         try:
             PatchFeatures() if name == "kid" else Measurer([name])
         except FileNotFoundError as error:

@@ -93,10 +93,10 @@ def evaluate(
     decoded pictures and tables are in DIR too. What was coded and measured is kept by content: a run that was broken
     off goes on when it is repeated, and one with another model codes no picture by JPEG again.
 
-    The page has BD-rates of curves of four points and more, so a nested model needs four --rates for one. --full adds
-    KID, --segmentation with --labels the mIoU of what a network still sees, and --costs time, memory and weights.
+    The page has BD-rates of curves of four points and more, so a nested model needs four --rates for one.
+    --segmentation with --labels adds the mIoU of what a network still sees, --costs time, memory and weights.
 
-    Needs gencomp[eval]; LPIPS needs `gencomp weights fetch` once.
+    Needs gencomp[eval]; LPIPS and KID need `gencomp weights fetch` once.
 
     \b
     Example:
@@ -141,5 +141,6 @@ def evaluate(
             else None,
             labels=labels,
             costs=read_practicality(costs) if costs else None,
+            all_sets=full,
         )
         carry_out(plan, sets, output, cache)

@@ -41,7 +41,7 @@ from gencomp.evaluation.rates import ChosenMetric, RateRow, write_rows
 from gencomp.evaluation.recognised import recognise, recognised_table, true_labels
 from gencomp.evaluation.report import GALLERY_BYTES, rates_csv
 from gencomp.evaluation.segmentation import Network
-from gencomp.evaluation.sets import measure_sets, near
+from gencomp.evaluation.sets import measure_sets, near, nearest
 from gencomp.evaluation.summary import sentences
 from gencomp.evaluation.tables import costs_table, sets_table
 from gencomp.models.content import content_hash
@@ -89,6 +89,8 @@ class Plan(NamedTuple):
     """The model's encoder's: steps that search the symbols."""
     costs: Practicality | None = None
     """What models and codecs cost, where it was measured."""
+    all_sets: bool = False
+    """KID of all settings within reach of the model's rates; otherwise of one of each codec."""
 
 
 class _Measured(NamedTuple):
@@ -175,6 +177,7 @@ class Comparison:
             "metrics": plan.metrics,
             "anchors": plan.anchors,
             "segmentation": plan.segmentation and plan.segmentation.sha256,
+            "all_sets": plan.all_sets,
         }
 
     def run(self, sets: Sequence[Pictures], output: Path, progress: Progress) -> None:
@@ -340,11 +343,13 @@ class Comparison:
                 return _decoded(output, row.setting, row.key)
 
             if self._features:
-                rates = near(models, found.anchors)
+                rates = (near if self._plan.all_sets else nearest)(models, found.anchors)
                 everything, threads = [*models, *found.anchors], self._plan.threads
                 sets = measure_sets(pictures.images(), everything, rates, self._features, picture, threads)
                 write_sets(output / "sets.csv", sets)
-                tables.append(sets_table(sets, rates, found.entries, published() if found.public else ()))
+                if any(row.figures.kid is not None for row in sets):
+                    told = published() if found.public else ()
+                    tables.append(sets_table(sets, rates, found.entries, told, one_each=not self._plan.all_sets))
             if (network := self._plan.segmentation) and (labels := self._plan.labels):
                 samples = (HeldOutSample(x, true_labels(labels, x.key)) for x in pictures.images())
                 seen = recognise(network, samples, found.entries, found.anchors, picture, self._cache)

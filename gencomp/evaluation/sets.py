@@ -1,5 +1,6 @@
 """KID and FID of the files at hand: which settings are looked at, and what they are as sets."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -8,7 +9,7 @@ from gencomp.data.ordered import in_order
 from gencomp.evaluation.classical import CODECS, setting_name
 from gencomp.evaluation.distribution import Distance, Features, PatchFeatures, Pixels, SetRow
 from gencomp.evaluation.held_out import HeldOutImage
-from gencomp.evaluation.rates import RateRow, mean_points
+from gencomp.evaluation.rates import RatePoint, RateRow, mean_points
 
 REACH = 2.0
 """Settings of codecs above so many times the highest rate of a model say nothing beside it."""
@@ -19,11 +20,25 @@ Rates = dict[tuple[str, str], float]
 
 def near(models: Sequence[RateRow], anchors: Sequence[RateRow]) -> Rates:
     """All settings of the models, then of codecs the lowest and those within reach of the models' rates."""
-    own = {(point.codec, point.setting): point.bpp for point in mean_points(models)}
+    own = _rates(mean_points(models))
     most = REACH * max(own.values())
     lowest = {(name, setting_name(codec.lowest)) for name, codec in CODECS.items()}
-    points = [((point.codec, point.setting), point.bpp) for point in mean_points(anchors)]
-    return own | {key: bpp for key, bpp in points if bpp <= most or key in lowest}
+    points = _rates(mean_points(anchors))
+    return own | {key: bpp for key, bpp in points.items() if bpp <= most or key in lowest}
+
+
+def nearest(models: Sequence[RateRow], anchors: Sequence[RateRow]) -> Rates:
+    """All settings of the models, then of each codec the one nearest to the middle of the models' rates."""
+    own = _rates(mean_points(models))
+    middle = sorted(own.values())[(len(own) - 1) // 2]
+    chosen: dict[str, RatePoint] = {}
+    for point in sorted(mean_points(anchors), key=lambda point: abs(math.log(point.bpp / middle))):
+        chosen.setdefault(point.codec, point)
+    return own | _rates(sorted(chosen.values(), key=lambda point: point.codec))
+
+
+def _rates(points: Iterable[RatePoint]) -> Rates:
+    return {(point.codec, point.setting): point.bpp for point in points}
 
 
 def measure_sets(

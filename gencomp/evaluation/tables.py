@@ -92,14 +92,18 @@ def _signed(percent: float) -> str:
     return f"{percent:+.0f}".replace("-", "\N{MINUS SIGN}")
 
 
+ONE_EACH = " Of each codec it is the setting nearest to the middle of the model's rates; --full has all within reach."
+
+
 def sets_table(
     found: Sequence[SetRow],
     rates: Mapping[tuple[str, str], float],
     entries: Sequence[Entry] = (),
     published: Sequence[Published] = (),
+    one_each: bool = False,
 ) -> Table:
     """KID and FID of models and codecs; `rates` has the mean bits per pixel of (codec, setting). What was published of
-    others stands in the note alone."""
+    others stands in the note alone. `one_each`: say that of each codec one setting was looked at."""
     names = {(row.codec, row.setting): entry.name for entry in entries for row in entry.rows.values()}
     rows = []
     for name, setting, figures in found:
@@ -123,7 +127,7 @@ def sets_table(
         "How far the decoded pictures are from the originals as a set, by patches of 256 pixels; lower is better. Each "
         "patch meets its own reconstruction, so that KID of some hundred patches comes out too small, or negative: "
         "compare lines, not pages. Below KID, its interval of 95 % by the jackknife over pictures. FID is given from "
-        f"{FID_PATCHES:,} patches on, and has none.{_published_fid(published)}"
+        f"{FID_PATCHES:,} patches on, and has none.{ONE_EACH if one_each else ''}{_published_fid(published)}"
     )
     return Table(
         "KID and FID", note, ("Codec", "Bits per pixel", "Patches", "KID \N{MULTIPLICATION SIGN} 1000", "FID"), rows

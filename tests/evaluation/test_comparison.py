@@ -1,5 +1,6 @@
 """`gencomp compare` and `gencomp evaluate`: one page from pictures at hand, and nothing computed twice."""
 
+import dataclasses
 import html
 import io
 import json
@@ -17,19 +18,24 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmarks.browser import Browser, chromium
 from gencomp import Codec
 from gencomp.cli import main
 from gencomp.codec.container import describe
 from gencomp.codec.rate import DEFAULT_MAX_BPP
+from gencomp.evaluation.anchors import AnchorsConfig
 from gencomp.evaluation.cache import NoCache, ResultCache, picture_digest
 from gencomp.evaluation.cached import CachedAnchors
 from gencomp.evaluation.classical import CODECS, ClassicalCodec
+from gencomp.evaluation.distribution import read_sets
 from gencomp.evaluation.ladders import LADDERS
 from gencomp.evaluation.metrics import METRICS
 from gencomp.evaluation.practicality import Cost, Practicality, write_practicality
 from gencomp.evaluation.rates import read_rows
+from gencomp.models.inception import Inception
+from gencomp.weights.catalogue import KNOWN
 from tests.evaluation.conftest import make_package, photograph
 from tests.models.judges import random_judge
 
@@ -162,6 +168,53 @@ def test_the_page_and_a_file_beside_it_say_how_all_was_made_and_by_how_many_thre
         assert f"<dt>{codec.title}</dt><dd>{codec.protocol}; {codec.version()}; settings {settings}</dd>" in page
     assert f"<dt>PSNR</dt><dd>{METRICS['psnr'].protocol}</dd>" in page
     assert ", 2 threads, " in page
+
+
+@pytest.fixture
+def random_inception(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network of KID at hand, with random weights."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    save_file(Inception().state_dict(), folder / "inception.safetensors")
+    own = [dataclasses.replace(known, sha256=None) if known.name == "inception" else known for known in KNOWN]
+    monkeypatch.setattr("gencomp.weights.catalogue.KNOWN", own)
+    monkeypatch.setenv("GENCOMP_WEIGHTS", str(folder))
+
+
+@pytest.mark.usefixtures("random_inception")
+def test_kid_is_of_one_setting_of_each_codec_and_in_full_of_all_within_reach(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = AnchorsConfig(jpeg=(1, 5), webp=(), jpeg2000=(0.02, 0.05, 0.1), avif=(), bpg=())
+    monkeypatch.setattr("gencomp.evaluation.ladders.LADDERS", few)
+    monkeypatch.setattr("gencomp.evaluation.ladders.FULL_LADDERS", few)
+    (tmp_path / "two").mkdir()
+    for name in ("chelsea", "rocket"):
+        Image.fromarray(photograph(name, 256, 256)).save(tmp_path / "two" / f"{name}.png")
+    looked_at: dict[str, list[tuple[str, str]]] = {}
+    for way in ("quick", "full"):
+        out = tmp_path / way
+        done = run("evaluate", tmp_path / "two", "--model", model, "--output", out, *(["--full"] * (way == "full")))
+        assert done.exit_code == 0, done.output
+        rows = read_sets(out / "two/sets.csv")
+        assert all(row.figures.patches == 2 and row.figures.kid is not None for row in rows)
+        looked_at[way] = [(row.codec, row.setting) for row in rows]
+        page = (out / "index.html").read_text()
+        assert "Each patch meets its own" in page
+        assert ("--full has all within reach" in page) == (way == "quick")
+    assert [codec for codec, _ in looked_at["quick"]] == ["small", "jpeg", "jpeg2000"]
+    assert set(looked_at["quick"]) < set(looked_at["full"])
+    assert {("jpeg", "1"), ("jpeg2000", "0.001"), ("jpeg2000", "0.02")} <= set(looked_at["full"])
+
+
+@pytest.mark.usefixtures("random_inception")
+def test_pictures_without_two_patches_have_no_table_of_kid(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = AnchorsConfig(jpeg=(1,), webp=(), jpeg2000=(), avif=(), bpg=())
+    monkeypatch.setattr("gencomp.evaluation.ladders.LADDERS", few)
+    assert run("evaluate", folder, "--model", model, "--output", tmp_path / "out").exit_code == 0
+    assert "Each patch meets its own" not in (tmp_path / "out/index.html").read_text()
 
 
 def test_costs_that_were_measured_are_a_table_of_the_page(folder: Path, model: Path, tmp_path: Path) -> None:

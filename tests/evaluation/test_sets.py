@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from gencomp.evaluation.distribution import PatchFeatures
 from gencomp.evaluation.held_out import HeldOutImage
 from gencomp.evaluation.rates import RateRow
-from gencomp.evaluation.sets import measure_sets, near
+from gencomp.evaluation.sets import measure_sets, near, nearest
 from gencomp.weights.failure import MissingWeightsError
 from tests.evaluation.conftest import photograph
 
@@ -23,6 +23,16 @@ def test_settings_within_reach_of_the_models_and_the_lowest_of_each_codec_are_lo
     found = near(models, anchors)
     assert list(found) == [("m", "low"), ("m", "high"), ("jpeg", "1"), ("webp", "0"), ("webp", "5")]
     assert found["m", "high"] == 1000 * 8 / 256**2
+
+
+def test_or_one_setting_of_each_codec_that_is_nearest_to_the_middle_of_the_models_rates() -> None:
+    models = [row("a", "m", setting, size) for setting, size in (("1", 400), ("2", 800), ("3", 1000), ("4", 1600))]
+    anchors = [row("a", "bpg", *point) for point in (("51", 350), ("48", 790), ("45", 1400))]
+    anchors += [row("a", "avif", *point) for point in (("5", 1900), ("0", 1500))]
+    found = nearest(models, anchors)
+    assert list(found) == [*(("m", setting) for setting in "1234"), ("avif", "0"), ("bpg", "48")]
+    assert found["avif", "0"] == 1500 * 8 / 256**2
+    assert found["bpg", "48"] == 790 * 8 / 256**2
 
 
 def test_a_setting_is_measured_on_its_own_files() -> None:
