@@ -197,7 +197,7 @@ def test_the_shipped_model_gains_by_the_networks_themselves_and_by_others(tmp_pa
     codec, image = Codec.from_reference("light-4"), coffee(224, 160)
     image.save(tmp_path / "coffee.png")
     streams = []
-    for effort in ("0", "8"):
+    for effort in ("0", "12"):
         target = tmp_path / f"{effort}.gnc"
         done = CliRunner().invoke(main, ["compress", str(tmp_path / "coffee.png"), str(target), "--effort", effort])
         assert done.exit_code == 0, done.output
