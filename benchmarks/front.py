@@ -1,7 +1,8 @@
 """Draws README's first picture: parts of photographs as the shipped model and BPG give them back, from equal bytes.
 
-`python -m benchmarks.front kodim19.png:192,96 kodim23.png:320,64 --output docs/front.jpg` takes pictures with the left
-and the top edge of the part that is shown, pixel for pixel. BPG's file is the largest that is not above the model's.
+`python -m benchmarks.front kodim15.png:200,60 kodim07.png:200,100 kodim23.png:96,40 --output docs/front.jpg`: pictures
+with the left and the top edge of the part that is shown, pixel for pixel. BPG's file is the largest that is not above
+the model's.
 """
 
 import argparse
@@ -75,8 +76,8 @@ def drawn(rows: Sequence[tuple[Asked, Sequence[Shown]]]) -> Image.Image:
     size = columns * (SIDE + GAP) - GAP, len(rows) * (SIDE + WORDS)
     sheet = Image.new("RGB", size, PAPER)
     pen, title, words = ImageDraw.Draw(sheet), ImageFont.load_default(20), ImageFont.load_default(16)
-    for line, (part, row) in enumerate(rows):
-        for column, shown in enumerate(row):
+    for line, (part, pictures) in enumerate(rows):
+        for column, shown in enumerate(pictures):
             left, top = column * (SIDE + GAP), line * (SIDE + WORDS)
             sheet.paste(shown.picture.crop((part.left, part.top, part.left + SIDE, part.top + SIDE)), (left, top))
             pen.text((left, top + SIDE + 4), shown.title, INK, title)
