@@ -76,13 +76,14 @@ def measurable(full: bool, sets: bool) -> "tuple[ChosenMetric, ...]":
 
     `sets` is whether there are pictures enough for KID, which is of all at once.
     """
-    from gencomp.evaluation.distribution import PatchFeatures
-    from gencomp.evaluation.metrics import Measurer
+    from gencomp.evaluation.metrics import METRICS
+    from gencomp.weights.cache import weights_path
 
     found: list[ChosenMetric] = []
     for name in (*QUICK, *(SLOW if full else ()), *(("kid",) if sets else ())):
         try:
-            PatchFeatures() if name == "kid" else Measurer([name])
+            for weights in ("inception",) if name == "kid" else METRICS[name].weights:
+                weights_path(weights)
         except FileNotFoundError as error:
             click.echo(f"gencomp: {name} is left out: {error}", err=True)
         else:

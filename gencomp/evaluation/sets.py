@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import torch
 
@@ -31,10 +32,12 @@ def nearest(models: Sequence[RateRow], anchors: Sequence[RateRow]) -> Rates:
     """All settings of the models, then of each codec the one nearest to the middle of the models' rates."""
     own = _rates(mean_points(models))
     middle = sorted(own.values())[(len(own) - 1) // 2]
-    chosen: dict[str, RatePoint] = {}
-    for point in sorted(mean_points(anchors), key=lambda point: abs(math.log(point.bpp / middle))):
-        chosen.setdefault(point.codec, point)
-    return own | _rates(sorted(chosen.values(), key=lambda point: point.codec))
+
+    def away(point: RatePoint) -> float:
+        return abs(math.log(point.bpp / middle))
+
+    by_codec = groupby(mean_points(anchors), lambda point: point.codec)
+    return own | _rates(min(points, key=away) for _, points in by_codec)
 
 
 def _rates(points: Iterable[RatePoint]) -> Rates:

@@ -153,5 +153,5 @@ def load_inception(path: Path) -> Inception:
     makes them. Raises FileNotFoundError."""
     network = Inception()
     network.load_state_dict(load_file(path))
-    convert_conv2d_weight_memory_format(network, torch.channels_last)  # three fifths of the time on CPUs
+    convert_conv2d_weight_memory_format(network, torch.channels_last)  # three quarters of the time on CPUs
     return network.eval().requires_grad_(False)

@@ -1,14 +1,11 @@
 """Winograd's convolution is the convolution, and networks that use it find the same distances."""
 
-from typing import get_args
-
 import pytest
 import torch
 from torch import nn
 
-from gencomp.models.dists import DISTS
-from gencomp.models.lpips import LPIPS, Name
 from gencomp.models.winograd import FEWEST_INPUTS, Winograd, by_winograd
+from tests.models.judges import random_judge
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 8), (7, 3), (13, 803), (50, 66)])
@@ -47,29 +44,17 @@ def test_other_convolutions_are_refused(convolution: nn.Conv2d) -> None:
         Winograd(convolution)
 
 
-@pytest.mark.parametrize("backbone", get_args(Name))
-def test_lpips_stays_what_it_is(backbone: Name) -> None:
-    torch.manual_seed(1)
-    network = LPIPS(backbone).requires_grad_(False)
-    for convolution in network.convolutions:
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+@pytest.mark.parametrize(
+    ("which", "replaced"),
+    [(0, [False, False, True, True, True]), (1, [False, *12 * [True]]), (2, [False, *12 * [True]])],
+    ids=["LPIPS (AlexNet)", "LPIPS (VGG16)", "DISTS"],
+)
+def test_distances_stay_what_they_are(which: int, replaced: list[bool]) -> None:
+    network = random_judge()[which]
     x, y = torch.rand(2, 1, 3, 67, 90) * 2 - 1
     expected = network(x, y)
     by_winograd(network)
-    replaced = [isinstance(convolution, Winograd) for convolution in network.convolutions]
-    assert replaced == ([False, False, True, True, True] if backbone == "alex" else [False, *12 * [True]])
-    assert torch.allclose(network(x, y), expected, rtol=1e-5)
-
-
-def test_dists_stays_what_it_is() -> None:
-    torch.manual_seed(1)
-    network = DISTS().requires_grad_(False)
-    for convolution in network.convolutions:
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    x, y = torch.rand(2, 1, 3, 67, 90) * 2 - 1
-    expected = network(x, y)
-    by_winograd(network)
-    assert sum(isinstance(convolution, Winograd) for convolution in network.convolutions) == 12
+    assert [isinstance(convolution, Winograd) for convolution in network.convolutions] == replaced
     assert torch.allclose(network(x, y), expected, rtol=1e-5)
 
 
